@@ -1,0 +1,2 @@
+//! Benchmarks beside the reference plugins.
+fn main() {}

@@ -1,0 +1,2 @@
+//! podloom: the operator's command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Find and run a CNI plugin.

@@ -1,0 +1,1 @@
+//! Masquerade, port-mapping rules and conntrack through nftables and iptables.

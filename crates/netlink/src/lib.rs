@@ -1,0 +1,1 @@
+//! Typed links, addresses, routes and neighbours over rtnetlink.

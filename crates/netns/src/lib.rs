@@ -1,0 +1,1 @@
+//! Network namespaces: the only place that enters one.

@@ -1,0 +1,1 @@
+//! CNI configuration lists, plugin chains, result cache and garbage collection.

@@ -1,0 +1,1 @@
+//! A network laboratory made of namespaces, for tests.
