@@ -39,7 +39,7 @@ impl NetConf {
     /// [`Code::Decode`] for a wrong shape, with the path of the key; [`Code::InvalidConfig`] for
     /// an invalid name or type; [`Code::IncompatibleVersion`].
     pub fn from_value(document: Value) -> Result<NetConf> {
-        let document = without_nulls(document);
+        let document = without_nulls(null_list_is_empty(document));
         let Some(map) = document.as_object() else {
             return Err(Error::new(Code::Decode, "configuration: is not a JSON object"));
         };
@@ -97,7 +97,7 @@ impl NetConf {
     /// [`Code::InvalidConfig`] when both are absent: without a list nothing may be collected;
     /// [`Code::Decode`] for a wrong shape.
     pub fn valid_attachments(&self) -> Result<Vec<Attachment>> {
-        for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        for key in VALID_ATTACHMENTS {
             if let Some(list) = self.document.get(key) {
                 return decode(list).map_err(|e: Error| e.context(key));
             }
@@ -105,6 +105,19 @@ impl NetConf {
         Err(Error::new(Code::InvalidConfig, "cni.dev/valid-attachments: is missing")
             .with_details("GC frees what is not listed, so it never runs without the list"))
     }
+}
+
+/// The keys of GC's list, the specification's own first.
+const VALID_ATTACHMENTS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+
+/// A list that is null was written by a runtime in Go that has no attachment at all.
+fn null_list_is_empty(mut document: Value) -> Value {
+    for key in VALID_ATTACHMENTS {
+        if let Some(list) = document.get_mut(key).filter(|v| v.is_null()) {
+            *list = Value::Array(Vec::new());
+        }
+    }
+    document
 }
 
 /// `value` without object members that are null, at any depth outside arrays' own elements.

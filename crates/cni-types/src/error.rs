@@ -42,12 +42,14 @@ pub enum Code {
     Drift,
     /// 104: a program that the plugin needs failed or is missing.
     Program,
+    /// 105: a defect of the plugin itself.
+    Internal,
     /// Any other code, as received from a plugin.
     Other(u32),
 }
 
 impl Code {
-    const TABLE: [(Code, u32); 16] = [
+    const TABLE: [(Code, u32); 17] = [
         (Code::IncompatibleVersion, 1),
         (Code::UnsupportedField, 2),
         (Code::UnknownContainer, 3),
@@ -64,6 +66,7 @@ impl Code {
         (Code::Conflict, 102),
         (Code::Drift, 103),
         (Code::Program, 104),
+        (Code::Internal, 105),
     ];
 
     /// The number on the wire.

@@ -1,0 +1,189 @@
+//! Delegation to the IPAM plugin named by `ipam.type`.
+//!
+//! Every function is a no-op on a configuration without `ipam.type`, but for the ADD pair, which
+//! then yields an empty result.
+
+use crate::{Call, NodeCall};
+use cni_exec::{Delegate, Verb};
+use cni_types::{CniResult, Code, Error, PluginType, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Starts the IPAM plugin's ADD; it works while the caller does something else.
+///
+/// # Errors
+/// [`Code::InvalidConfig`] when the plugin is not installed, [`Code::Program`] when it does not
+/// start.
+pub fn start_add(call: &Call) -> Result<PendingAdd<'_>> {
+    let Some(plugin) = call.conf.ipam()? else { return Ok(PendingAdd { call, state: None }) };
+    let mut child = Delegate::start(&plugin, Verb::Add, &call.path)?;
+    child.feed(&call.conf.document)?;
+    Ok(PendingAdd { call, state: Some((plugin, child)) })
+}
+
+/// An IPAM ADD under way. Dropped before [`PendingAdd::finish`], it is awaited and undone.
+#[derive(Debug)]
+#[must_use = "a pending ADD that is dropped is undone"]
+pub struct PendingAdd<'a> {
+    call: &'a Call,
+    state: Option<(PluginType, Delegate)>,
+}
+
+impl<'a> PendingAdd<'a> {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// The IPAM plugin's own error; [`Code::Decode`] for a result that cannot be read. In each
+    /// case the IPAM plugin's DEL has been run, as the specification asks.
+    pub fn finish(mut self) -> Result<Lease<'a>> {
+        let call = self.call;
+        let Some((plugin, child)) = self.state.take() else {
+            return Ok(Lease { call, plugin: None, result: CniResult::default() });
+        };
+        let lease = Lease { call, plugin: Some(plugin), result: CniResult::default() };
+        let document = child.finish()?.unwrap_or(Value::Null);
+        let result = CniResult::from_value(&document, call.conf.version)
+            .map_err(|e| e.context("result of the IPAM plugin"))?;
+        if result.ips.is_empty() {
+            return Err(Error::new(Code::InvalidConfig, "ipam: the IPAM plugin gave no address")
+                .with_details(
+                    "give it ranges or addresses, or leave ipam.type out for layer 2 only",
+                ));
+        }
+        let mut lease = lease;
+        lease.result = result;
+        Ok(lease)
+    }
+}
+
+impl Drop for PendingAdd<'_> {
+    fn drop(&mut self) {
+        if let Some((plugin, child)) = self.state.take() {
+            // The outcome does not matter: DEL is due after a failed ADD too.
+            let _outcome = child.finish();
+            roll_back(self.call, &plugin);
+        }
+    }
+}
+
+/// Addresses held for this attachment. Dropped unkept, they are released.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped is released"]
+pub struct Lease<'a> {
+    call: &'a Call,
+    plugin: Option<PluginType>,
+    result: CniResult,
+}
+
+impl Lease<'_> {
+    /// What the IPAM plugin answered.
+    pub fn result(&self) -> &CniResult {
+        &self.result
+    }
+
+    /// Keeps the addresses.
+    pub fn keep(mut self) -> CniResult {
+        self.plugin = None;
+        std::mem::take(&mut self.result)
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(plugin) = self.plugin.take() {
+            roll_back(self.call, &plugin);
+        }
+    }
+}
+
+/// Runs DEL after a failed ADD. ADD's own error is what the runtime has to see, and it will run
+/// DEL again, so a failure here only goes to the log.
+#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
+fn roll_back(call: &Call, plugin: &PluginType) {
+    if let Err(error) = Delegate::run(plugin, Verb::Del, &call.path, &call.conf.document) {
+        eprintln!("releasing the addresses of {} after a failed ADD: {error}", call.container_id);
+    }
+}
+
+/// Starts the IPAM plugin for DEL without letting it begin, so that its start-up costs no time.
+///
+/// # Errors
+/// As [`start_add`].
+pub fn prepare_del(call: &Call) -> Result<PreparedDel<'_>> {
+    let child = match call.conf.ipam()? {
+        Some(plugin) => Some(Delegate::start(&plugin, Verb::Del, &call.path)?),
+        None => None,
+    };
+    Ok(PreparedDel { call, child })
+}
+
+/// An IPAM DEL that waits for [`PreparedDel::release`].
+#[derive(Debug)]
+#[must_use = "nothing is released before release()"]
+pub struct PreparedDel<'a> {
+    call: &'a Call,
+    child: Option<Delegate>,
+}
+
+impl PreparedDel<'_> {
+    /// Releases the addresses.
+    ///
+    /// # Errors
+    /// The IPAM plugin's own error.
+    pub fn release(mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.feed(&self.call.conf.document)?;
+        child.finish().map(drop)
+    }
+}
+
+/// Releases the addresses of the attachment.
+///
+/// # Errors
+/// The IPAM plugin's own error; [`Code::InvalidConfig`] when it is not installed.
+pub fn del(call: &Call) -> Result<()> {
+    prepare_del(call)?.release()
+}
+
+/// Lets the IPAM plugin check its part.
+///
+/// # Errors
+/// The IPAM plugin's own error.
+pub fn check(call: &Call) -> Result<()> {
+    forward(call.conf.ipam()?, Verb::Check, &call.path, &call.conf.document)
+}
+
+/// Lets the IPAM plugin collect its garbage.
+///
+/// # Errors
+/// The IPAM plugin's own error.
+pub fn gc(call: &NodeCall) -> Result<()> {
+    forward(call.conf.ipam()?, Verb::Gc, &call.path, &call.conf.document)
+}
+
+/// Asks the IPAM plugin whether it can serve ADD.
+///
+/// # Errors
+/// The IPAM plugin's own error; [`Code::NotAvailable`] when it is not installed.
+pub fn status(call: &NodeCall) -> Result<()> {
+    let Some(plugin) = call.conf.ipam()? else { return Ok(()) };
+    missing_is_not_available(&plugin, &call.path)?;
+    forward(Some(plugin), Verb::Status, &call.path, &call.conf.document)
+}
+
+fn missing_is_not_available(plugin: &PluginType, path: &[PathBuf]) -> Result<()> {
+    cni_exec::find(plugin, path)
+        .map(drop)
+        .map_err(|e| Error { code: Code::NotAvailable, ..e }.context("ipam"))
+}
+
+fn forward(
+    plugin: Option<PluginType>,
+    verb: Verb,
+    path: &[impl AsRef<Path>],
+    document: &Value,
+) -> Result<()> {
+    let Some(plugin) = plugin else { return Ok(()) };
+    let path: Vec<PathBuf> = path.iter().map(|p| p.as_ref().to_owned()).collect();
+    Delegate::run(&plugin, verb, &path, document).map(drop)
+}
