@@ -1,0 +1,62 @@
+//! What the release binaries promise: small, static, stripped.
+
+use house::root;
+use std::path::PathBuf;
+
+const LIMIT: u64 = 3 << 20;
+
+fn binaries() -> Vec<PathBuf> {
+    let dist = root().join("target/dist");
+    let mut found = Vec::new();
+    for dir in ["bin", "cni"] {
+        for entry in std::fs::read_dir(dist.join(dir)).into_iter().flatten().flatten() {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn release_binaries_are_small_and_static() {
+    let found = binaries();
+    if found.is_empty() {
+        skip("release binaries: not built; './dev build' makes them");
+        return;
+    }
+    assert!(found.len() >= 6, "only {found:?} were built");
+    for path in found {
+        let bytes = std::fs::read(&path).expect("binary");
+        let size = bytes.len() as u64;
+        assert!(size < LIMIT, "{}: {size} bytes, the limit is {LIMIT}", path.display());
+        assert!(!has_interpreter(&bytes), "{}: is not static", path.display());
+    }
+}
+
+fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+    if let Some(log) = std::env::var_os("PODLOOM_SKIP_LOG") {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
+        writeln!(file.expect("skip log"), "{reason}").expect("skip log");
+    }
+}
+
+/// Whether an ELF64 little-endian file has a PT_INTERP program header.
+fn has_interpreter(elf: &[u8]) -> bool {
+    let word = |at: usize, len: usize| -> usize {
+        let mut value = 0;
+        for byte in elf[at..at + len].iter().rev() {
+            value = value << 8 | usize::from(*byte);
+        }
+        value
+    };
+    assert_eq!(&elf[..4], b"\x7fELF");
+    let (table, size, count) = (word(32, 8), word(54, 2), word(56, 2));
+    (0..count).any(|n| word(table + n * size, 4) == 3)
+}
+
+#[test]
+fn the_interpreter_is_seen_where_there_is_one() {
+    let own = std::fs::read("/proc/self/exe").expect("own binary");
+    assert!(has_interpreter(&own), "test programs are dynamic");
+}

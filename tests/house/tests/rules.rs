@@ -1,0 +1,107 @@
+//! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check.
+
+use house::{members, read, root, shown, sources};
+
+/// Which workspace crate may link which; anything else is a new arrow and needs a line here and
+/// in ARCHITECTURE.md.
+fn allowed(name: &str) -> &'static [&'static str] {
+    match name {
+        "cni-exec" => &["cni-types"],
+        "cni-plugin" => &["cni-types", "cni-exec", "netns"],
+        "netlink" => &["netns"],
+        "libcni" => &["cni-types", "cni-exec"],
+        "podloom" => &["libcni", "cni-types", "cni-exec", "netns"],
+        plugin if plugin.starts_with("plugin-") => {
+            &["cni-types", "cni-plugin", "netlink", "netfilter", "netns", "sysctl"]
+        }
+        "conformance" => &["lab", "cni-types"],
+        "benches" => &["lab"],
+        _ => &[],
+    }
+}
+
+#[test]
+fn crates_only_link_what_the_architecture_allows() {
+    let members = members();
+    assert!(members.len() >= 18, "the workspace was not read: {members:?}");
+    for (name, member) in &members {
+        for dependency in member.dependencies.iter().filter(|d| members.contains_key(*d)) {
+            assert!(
+                allowed(name).contains(&dependency.as_str()),
+                "{name} links {dependency}: not an arrow of ARCHITECTURE.md"
+            );
+        }
+        assert!(!member.dependencies.iter().any(|d| d == "house"), "{name} depends on tests");
+    }
+}
+
+#[test]
+fn nothing_that_ships_depends_on_the_lab() {
+    for (name, member) in members() {
+        let is_test = member.dir.starts_with("tests/") || member.dir == "benches";
+        let linked = member.dependencies.iter().any(|d| d == "lab" || d == "conformance");
+        assert!(is_test || !linked, "{name} links the lab outside of its tests");
+    }
+}
+
+#[test]
+fn files_stay_readable_in_one_sitting() {
+    for path in sources() {
+        let lines = read(&path).lines().count();
+        assert!(lines <= 500, "{}: {lines} lines, at most 500; cut it by subject", shown(&path));
+    }
+}
+
+#[test]
+fn every_plugin_has_the_same_shape() {
+    for (name, member) in members().iter().filter(|(name, _)| name.starts_with("plugin-")) {
+        let dir = root().join(&member.dir);
+        for file in ["src/main.rs", "src/config.rs", "src/plan.rs", "src/apply.rs", "README.md"] {
+            // loopback has no configuration of its own and nothing to plan.
+            if member.dir.ends_with("loopback") && file != "src/main.rs" && file != "README.md" {
+                continue;
+            }
+            assert!(dir.join(file).is_file(), "{name}: {file} is missing");
+        }
+        let main = read(&dir.join("src/main.rs"));
+        assert!(main.contains("cni_plugin::run::<"), "{name}: main is more than the frame");
+        assert!(main.lines().count() <= 120, "{name}: main.rs holds more than five short verbs");
+    }
+}
+
+#[test]
+fn unsafe_code_stands_only_where_it_is_listed() {
+    let architecture = read(&root().join("ARCHITECTURE.md"));
+    let marker = ["allow(", "unsafe_code"].concat();
+    for path in sources().iter().filter(|p| read(p).contains(&marker)) {
+        let path = shown(path);
+        assert!(
+            architecture.contains(&format!("`{path}`")),
+            "{path}: has unsafe code and is not in the list of ARCHITECTURE.md"
+        );
+    }
+}
+
+#[test]
+fn only_the_namespace_room_enters_namespaces() {
+    let words = [["set", "ns("].concat(), ["un", "share("].concat()];
+    for path in sources() {
+        let path_shown = shown(&path);
+        let is_room = path_shown.starts_with("crates/netns/");
+        let is_test = path_shown.starts_with("tests/") || path_shown.starts_with("benches/");
+        if is_room || is_test || path_shown.contains("/tests/") {
+            continue;
+        }
+        for word in &words {
+            assert!(!read(&path).contains(word.as_str()), "{path_shown}: calls {word}...)");
+        }
+    }
+}
+
+#[test]
+fn no_crate_lacks_the_workspace_lints() {
+    for (name, member) in members() {
+        let manifest = read(&root().join(&member.dir).join("Cargo.toml"));
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{name}: lints are not inherited");
+    }
+}
