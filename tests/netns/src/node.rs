@@ -1,0 +1,157 @@
+//! A node of its own for each test.
+
+use crate::enter::Ns;
+use crate::outside::Outside;
+use crate::plugin::Plugin;
+use crate::snapshot::Snapshot;
+use crate::{Bins, sweep};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A node with its pods' and its own state, removed on drop.
+#[derive(Debug)]
+pub struct Lab {
+    node: Ns,
+    root: PathBuf,
+    outsides: AtomicU32,
+}
+
+/// A pod's network namespace, with the identifiers that a runtime would give.
+#[derive(Debug)]
+pub struct Pod {
+    ns: Ns,
+    id: String,
+}
+
+impl Lab {
+    /// Makes a node. `name` is the test's, for messages.
+    ///
+    /// # Panics
+    /// Without root.
+    pub fn new(name: &str) -> Lab {
+        assert!(nix::unistd::geteuid().is_root(), "the lab needs root: run ./dev test as root");
+        sweep::leftovers();
+        let root = sweep::root_for(name, NEXT.fetch_add(1, Ordering::Relaxed));
+        for dir in ["ns", "conf", "cache", "data", "run", "tmp"] {
+            std::fs::create_dir_all(root.join(dir))
+                .unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+        }
+        let node = Ns::make("node", &root.join("ns/node"));
+        node.ip("link set lo up");
+        Lab { node, root, outsides: AtomicU32::new(0) }
+    }
+
+    /// The node's namespace.
+    pub fn node(&self) -> &Ns {
+        &self.node
+    }
+
+    /// A pod with an empty namespace. `name` is unique in the lab.
+    pub fn pod(&self, name: &str) -> Pod {
+        let path = self.root.join("ns").join(format!("pod-{name}"));
+        Pod { ns: Ns::make(name, &path), id: format!("pod-{name}") }
+    }
+
+    /// A host beyond the node, linked to it by a veth of its own; its default routes lead to the
+    /// node. Networks are given as `192.0.2.0/24` or `2001:db8::/64`; the node has the first
+    /// address of each, the host the second.
+    pub fn outside(&self, name: &str, networks: &[&str]) -> Outside {
+        let ns = Ns::make(name, &self.root.join("ns").join(format!("outside-{name}")));
+        let number = self.outsides.fetch_add(1, Ordering::Relaxed);
+        Outside::link(&self.node, ns, number, networks)
+    }
+
+    /// Podloom's plugin of this name, to be run on the node.
+    pub fn plugin(&self, name: &str) -> Plugin<'_> {
+        Plugin::new(self, &Bins::ours(), name)
+    }
+
+    /// A plugin of `bins`, to be run on the node.
+    pub fn plugin_of(&self, bins: &Bins, name: &str) -> Plugin<'_> {
+        Plugin::new(self, bins, name)
+    }
+
+    /// All that plugins may leave on the node: links, addresses, routes, rules, files.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.node, &[self.data_dir(), self.run_dir(), self.cache_dir()])
+    }
+
+    /// The node's conntrack entries, one per line, without their ages.
+    pub fn conntrack(&self) -> Vec<String> {
+        crate::snapshot::conntrack(&self.node)
+    }
+
+    /// Where everything of the lab lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// For `dataDir` of host-local: leases.
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// For `PODLOOM_RUN_DIR`.
+    pub fn run_dir(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// For libcni's cache.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// For network configuration lists.
+    pub fn conf_dir(&self) -> PathBuf {
+        self.root.join("conf")
+    }
+
+    /// For anything else.
+    pub fn tmp_dir(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Directories that lie over the machine's own for a program whose paths are fixed: `/run`,
+    /// `/var/lib` and `/etc/cni`'s parent stay private to the lab. For [`Ns::run_private`].
+    pub fn private_dirs(&self) -> Vec<(PathBuf, PathBuf)> {
+        ["/run", "/var/lib"]
+            .map(|target| {
+                let source = self.root.join("private").join(&target[1..]);
+                std::fs::create_dir_all(&source)
+                    .unwrap_or_else(|e| panic!("{}: {e}", source.display()));
+                (source, PathBuf::from(target))
+            })
+            .into()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.node.delete();
+        sweep::remove(&self.root);
+    }
+}
+
+impl Pod {
+    /// `CNI_CONTAINERID`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The same pod under another container ID.
+    #[must_use]
+    pub fn with_id(self, id: &str) -> Pod {
+        Pod { id: id.to_owned(), ..self }
+    }
+}
+
+impl Deref for Pod {
+    type Target = Ns;
+
+    fn deref(&self) -> &Ns {
+        &self.ns
+    }
+}
