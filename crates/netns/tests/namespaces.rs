@@ -4,7 +4,7 @@ use netns::{Error, Netns};
 use std::path::Path;
 
 fn links() -> String {
-    std::fs::read_to_string("/proc/thread-self/net/dev").expect("/proc")
+    std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default()
 }
 
 #[test]
