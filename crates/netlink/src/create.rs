@@ -1,0 +1,151 @@
+//! Links: made.
+
+use crate::wire::Request;
+use crate::{Link, Mac, Netlink, Result};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// A bridge to be made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bridge<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// In bytes; the kernel's choice where absent.
+    pub mtu: Option<u32>,
+    /// Its address; the kernel's choice where absent, and then that of a port.
+    pub mac: Option<Mac>,
+    /// Whether it keeps VLANs apart.
+    pub vlan_filtering: bool,
+    /// Whether it is set up at once.
+    pub up: bool,
+}
+
+/// A virtual Ethernet pair to be made: this end.
+#[derive(Clone, Copy, Debug)]
+pub struct Veth<'a> {
+    /// The name of this end.
+    pub name: &'a str,
+    /// In bytes, for both ends; the kernel's choice where absent.
+    pub mtu: Option<u32>,
+    /// The address of this end; random where absent.
+    pub mac: Option<Mac>,
+    /// The index of the bridge that this end joins.
+    pub master: Option<u32>,
+    /// Whether this end is set up at once.
+    pub up: bool,
+    /// The other end.
+    pub peer: Peer<'a>,
+}
+
+/// A virtual Ethernet pair to be made: the other end.
+///
+/// The kernel refuses to make this end up: it has no partner yet at that moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The name of the other end.
+    pub name: &'a str,
+    /// The namespace it is made in; this one where absent.
+    pub namespace: Option<BorrowedFd<'a>>,
+    /// The address of the other end; random where absent.
+    pub mac: Option<Mac>,
+}
+
+impl Netlink {
+    /// Makes a bridge.
+    ///
+    /// # Errors
+    /// With EEXIST if the name is taken, and when the kernel refuses.
+    pub fn create_bridge(&self, bridge: &Bridge<'_>) -> Result<()> {
+        let mut message = named(bridge.name, bridge.mtu, bridge.mac, bridge.up);
+        // VLAN filtering is asked for only when it is needed: a kernel built without it refuses.
+        let data =
+            if bridge.vlan_filtering { vec![InfoBridge::VlanFiltering(true)] } else { vec![] };
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(data)),
+        ]));
+        self.create(message, || format!("create bridge {}", bridge.name))
+    }
+
+    /// Makes a virtual Ethernet pair with one request: both ends are in their namespaces under
+    /// their final names from the beginning, so nothing has to be moved or renamed, and no
+    /// observer sees a half-made pair.
+    ///
+    /// # Errors
+    /// With EEXIST if a name is taken, and when the kernel refuses; nothing is made then.
+    pub fn create_veth(&self, veth: &Veth<'_>) -> Result<()> {
+        let mut peer = named(veth.peer.name, veth.mtu, veth.peer.mac, false);
+        peer.attributes
+            .extend(veth.peer.namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        let mut message = named(veth.name, veth.mtu, veth.mac, veth.up);
+        message.attributes.extend(veth.master.map(LinkAttribute::Controller));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        self.create(message, || format!("create veth {} with peer {}", veth.name, veth.peer.name))
+    }
+
+    /// Makes VLAN `id` on top of the link with index `parent`, set up at once.
+    ///
+    /// # Errors
+    /// With EEXIST if the name or the VLAN is taken, and when the kernel refuses.
+    pub fn create_vlan(&self, name: &str, parent: u32, id: u16) -> Result<()> {
+        let mut message = named(name, None, None, true);
+        message.attributes.push(LinkAttribute::Link(parent));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+        ]));
+        self.create(message, || format!("create VLAN {name}"))
+    }
+
+    /// Makes a dummy interface, down.
+    ///
+    /// # Errors
+    /// With EEXIST if the name is taken, and when the kernel refuses.
+    pub fn create_dummy(&self, name: &str) -> Result<()> {
+        let mut message = named(name, None, None, false);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
+        self.create(message, || format!("create dummy {name}"))
+    }
+
+    /// The bridge called `bridge.name`, made if it is missing.
+    ///
+    /// Any number of callers may do this at once. The link that is found may be of another kind
+    /// or have other settings.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ensure_bridge(&self, bridge: &Bridge<'_>) -> Result<Link> {
+        if let Some(link) = self.link_by_name(bridge.name)? {
+            return Ok(link);
+        }
+        match self.create_bridge(bridge) {
+            Err(e) if !e.is_exists() => Err(e),
+            _ => self.expect_link(bridge.name),
+        }
+    }
+
+    fn create(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<()> {
+        let request = Request::new(&RouteNetlinkMessage::NewLink(message));
+        self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_EXCL, op)
+    }
+}
+
+fn named(name: &str, mtu: Option<u32>, mac: Option<Mac>, up: bool) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    if up {
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+    }
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    message
+}

@@ -1,0 +1,117 @@
+//! Addresses, routes and neighbours in namespaces of the test's own. Needs root.
+
+use ipnetwork::IpNetwork;
+use netlink::{Change, Mac, Netlink, Route, RouteFilter};
+use netns::Netns;
+use std::net::IpAddr;
+
+fn net(text: &str) -> IpNetwork {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn dummy(space: &Netns) -> (Netlink, u32) {
+    let netlink = Netlink::open_in(space).expect("socket");
+    netlink.create_dummy("d0").expect("dummy");
+    let link = netlink.expect_link("d0").expect("d0").index;
+    let quiet = Change { up: Some(true), link_local: Some(false), ..Change::default() };
+    netlink.change(link, &quiet).expect("up");
+    (netlink, link)
+}
+
+#[test]
+fn addresses_are_there_at_once() {
+    let space = Netns::anonymous().expect("namespace");
+    let (netlink, link) = dummy(&space);
+    assert_eq!(netlink.addresses(link).expect("list"), []);
+    for text in ["10.1.2.3/24", "fd00::3/64"] {
+        netlink.add_address(link, net(text), false).expect(text);
+        assert!(netlink.add_address(link, net(text), false).expect_err("twice").is_exists());
+    }
+    let list = netlink.addresses(link).expect("list");
+    let networks: Vec<_> = list.iter().map(|a| a.network.to_string()).collect();
+    assert_eq!(networks, ["10.1.2.3/24", "fd00::3/64"]);
+    assert!(list.iter().all(|a| !a.tentative && !a.duplicate && a.scope == 0));
+    assert!(netlink.delete_address(link, net("10.1.2.3/24")).expect("delete"));
+    assert!(!netlink.delete_address(link, net("10.1.2.3/24")).expect("again"));
+    assert_eq!(netlink.addresses(link).expect("list").len(), 1);
+    assert_eq!(netlink.addresses(4711).expect("no such link"), []);
+}
+
+#[test]
+fn every_attribute_of_a_route_is_kept() {
+    let space = Netns::anonymous().expect("namespace");
+    let (netlink, link) = dummy(&space);
+    netlink.add_address(link, net("10.1.2.3/24"), false).expect("address");
+    netlink.add_address(link, net("fd00::3/64"), false).expect("address");
+    let all = |dst, gateway| Route {
+        gateway: Some(ip(gateway)),
+        link: Some(link),
+        table: Some(1000),
+        priority: Some(50),
+        mtu: Some(1300),
+        advmss: Some(1200),
+        ..Route::to(net(dst))
+    };
+    let want = [all("10.9.0.0/16", "10.1.2.1"), all("fd01::/64", "fd00::1")];
+    for route in &want {
+        netlink.add_route(route).expect("add");
+        assert!(netlink.add_route(route).expect_err("twice").is_exists());
+        netlink.replace_route(route).expect("replace");
+    }
+    let filter = RouteFilter { link: Some(link), table: Some(1000) };
+    let got = netlink.routes(filter).expect("routes");
+    assert_eq!(got, want.map(|r| Route { scope: Some(0), ..r }));
+    for route in &want {
+        assert!(netlink.delete_route(route).expect("delete"));
+        assert!(!netlink.delete_route(route).expect("again"));
+    }
+    assert_eq!(netlink.routes(filter).expect("routes"), []);
+    let none = RouteFilter { link: None, table: Some(4242) };
+    assert_eq!(netlink.routes(none).expect("no such table"), []);
+}
+
+#[test]
+fn scope_and_onlink_are_honoured() {
+    let space = Netns::anonymous().expect("namespace");
+    let (netlink, link) = dummy(&space);
+    netlink.add_address(link, net("10.1.2.3/32"), false).expect("address");
+    let direct = Route {
+        link: Some(link),
+        scope: Some(253),
+        source: Some(ip("10.1.2.3")),
+        ..Route::to(net("169.254.1.1/32"))
+    };
+    netlink.add_route(&direct).expect("direct");
+    let default = Route {
+        gateway: Some(ip("10.200.0.1")),
+        link: Some(link),
+        onlink: true,
+        ..Route::to(net("0.0.0.0/0"))
+    };
+    let plain = Route { onlink: false, ..default };
+    let error = netlink.add_route(&plain).expect_err("gateway is not on the link");
+    assert_eq!(error.text, "Nexthop has invalid gateway", "{error}");
+    netlink.add_route(&default).expect("onlink");
+    let main = RouteFilter { link: Some(link), table: Some(254) };
+    let got = netlink.routes(main).expect("routes");
+    assert!(got.contains(&Route { table: Some(254), ..direct }), "{got:?}");
+    assert!(got.contains(&Route { table: Some(254), scope: Some(0), ..default }), "{got:?}");
+}
+
+#[test]
+fn neighbours_are_set_by_hand() {
+    let space = Netns::anonymous().expect("namespace");
+    let (netlink, link) = dummy(&space);
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    netlink.set_neighbour(link, ip("10.1.2.1"), mac).expect("set");
+    netlink.set_neighbour(link, ip("10.1.2.1"), mac).expect("set again");
+    let list = netlink.neighbours(link).expect("list");
+    assert_eq!(list.len(), 1);
+    assert_eq!((list[0].ip, list[0].mac, list[0].permanent), (ip("10.1.2.1"), Some(mac), true));
+    assert!(netlink.delete_neighbour(link, ip("10.1.2.1")).expect("delete"));
+    assert!(!netlink.delete_neighbour(link, ip("10.1.2.1")).expect("again"));
+}
