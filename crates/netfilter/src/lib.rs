@@ -1,1 +1,5 @@
 //! Masquerade, port-mapping rules and conntrack through nftables and iptables.
+
+pub mod conntrack;
+pub mod hostport;
+pub mod nft;
