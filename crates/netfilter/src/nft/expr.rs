@@ -128,6 +128,8 @@ pub enum NatKind {
     Dnat = 1,
 }
 
+/// `NF_NAT_RANGE_MAP_IPS`.
+const NAT_MAP_IPS: u32 = 1;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`, which nft sets when a port is given.
 pub const NAT_PROTO_SPECIFIED: u32 = 2;
 /// `NF_NAT_RANGE_PROTO_RANDOM`: pick source ports at random.
@@ -455,7 +457,8 @@ fn read_action(name: &str, data: Attributes<'_>) -> Option<Expr> {
             family: u8::try_from(number(2)?).ok()?,
             addr: reg(3),
             port: reg(5),
-            flags: number(7).unwrap_or_default(),
+            // The kernel adds the bit that says there is an address.
+            flags: number(7).unwrap_or_default() & !NAT_MAP_IPS,
         },
         _ => return None,
     })
