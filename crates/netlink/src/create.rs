@@ -105,16 +105,6 @@ impl Netlink {
         self.create(message, || format!("create VLAN {name}"))
     }
 
-    /// Makes a dummy interface, down.
-    ///
-    /// # Errors
-    /// With EEXIST if the name is taken, and when the kernel refuses.
-    pub fn create_dummy(&self, name: &str) -> Result<()> {
-        let mut message = named(name, None, None, false);
-        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
-        self.create(message, || format!("create dummy {name}"))
-    }
-
     /// The bridge called `bridge.name`, made if it is missing.
     ///
     /// Any number of callers may do this at once. The link that is found may be of another kind

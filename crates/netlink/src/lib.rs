@@ -9,7 +9,7 @@
 //! `netlink-sys` socket, each as one `send` and one `recv`: the kernel works off a request inside
 //! `send`, so the answer is there when it returns and there is nothing to wait for. A plugin
 //! lives for two milliseconds; an async runtime (epoll, event descriptor, channels, a task per
-//! connection) costs more than all its requests, see `tests/speed.rs`. Answers are
+//! connection) costs more than all its requests. Answers are
 //! read attribute by attribute, only those this crate has a field for: a kernel that adds or
 //! widens an attribute cannot break a plugin.
 //!

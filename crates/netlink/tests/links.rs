@@ -11,12 +11,10 @@ struct Lab {
     inside: Netlink,
 }
 
-fn lab() -> Lab {
-    let node = Netns::anonymous().expect("node");
-    let pod = Netns::anonymous().expect("pod");
-    let host = Netlink::open_in(&node).expect("host socket");
-    let inside = Netlink::open_in(&pod).expect("pod socket");
-    Lab { _node: node, host, pod, inside }
+fn lab() -> Result<Lab, Box<dyn std::error::Error>> {
+    let (node, pod) = (Netns::anonymous()?, Netns::anonymous()?);
+    let (host, inside) = (Netlink::open_in(&node)?, Netlink::open_in(&pod)?);
+    Ok(Lab { _node: node, host, pod, inside })
 }
 
 fn veth<'a>(lab: &'a Lab, name: &'a str, master: Option<u32>) -> Veth<'a> {
@@ -36,12 +34,12 @@ fn veth<'a>(lab: &'a Lab, name: &'a str, master: Option<u32>) -> Veth<'a> {
 
 #[test]
 fn one_request_makes_a_pair_with_a_port_and_a_pod_end() {
-    let lab = lab();
+    let lab = lab().expect("lab");
     let bridge = Bridge { name: "br0", mtu: Some(1400), up: true, ..Bridge::default() };
     let bridge = lab.host.ensure_bridge(&bridge).expect("bridge");
     assert_eq!(bridge.kind, Kind::Bridge);
     assert!(bridge.up);
-    assert_eq!(bridge.bridge.expect("bridge").default_pvid, 1);
+    assert!(!bridge.bridge.expect("bridge").vlan_filtering);
     lab.host.create_veth(&veth(&lab, "veth0", Some(bridge.index))).expect("veth");
     let host = lab.host.link_by_name("veth0").expect("get").expect("made");
     let pod = lab.inside.link_by_name("eth0").expect("get").expect("made");
@@ -64,7 +62,7 @@ fn one_request_makes_a_pair_with_a_port_and_a_pod_end() {
     assert_eq!(host.port, Some(PortFlags { hairpin: true, isolated: true }));
     assert!(host.running);
     let ports = lab.host.ports(bridge.index).expect("ports");
-    assert_eq!(ports, [host.clone()]);
+    assert_eq!(ports, std::slice::from_ref(&host));
     assert_eq!(lab.host.links().expect("links").len(), 3);
 
     assert!(lab.inside.delete_link_by_name("eth0").expect("delete"));
@@ -76,7 +74,7 @@ fn one_request_makes_a_pair_with_a_port_and_a_pod_end() {
 
 #[test]
 fn a_refusal_has_the_kernels_words() {
-    let lab = lab();
+    let lab = lab().expect("lab");
     lab.host.create_veth(&veth(&lab, "veth0", None)).expect("veth");
     let error = lab.host.create_veth(&veth(&lab, "veth1", None)).expect_err("eth0 is there");
     assert!(error.is_exists(), "{error}");
@@ -95,9 +93,12 @@ fn a_refusal_has_the_kernels_words() {
 
 #[test]
 fn vlans_of_a_port_are_added_listed_and_deleted() {
-    let lab = lab();
+    let lab = lab().expect("lab");
     let bridge = Bridge { name: "br0", vlan_filtering: true, up: true, ..Bridge::default() };
-    let bridge = lab.host.ensure_bridge(&bridge).expect("bridge");
+    let bridge = match lab.host.ensure_bridge(&bridge) {
+        Err(e) if e.is_unsupported() => return lab::skip("the kernel filters no VLANs on bridges"),
+        other => other.expect("bridge"),
+    };
     assert!(bridge.bridge.expect("bridge").vlan_filtering);
     lab.host.create_veth(&veth(&lab, "veth0", Some(bridge.index))).expect("veth");
     let port = lab.host.expect_link("veth0").expect("veth").index;
@@ -110,17 +111,19 @@ fn vlans_of_a_port_are_added_listed_and_deleted() {
     lab.host.add_vlans(bridge.index, &[VlanRange::tagged(100, 100)], true).expect("own");
     let own = lab.host.vlans(bridge.index).expect("own");
     assert!(own.contains(&VlanRange::tagged(100, 100)), "{own:?}");
-    let vlan = lab.host.create_vlan("br0.100", bridge.index, 100);
-    vlan.expect("vlan");
+    match lab.host.create_vlan("br0.100", bridge.index, 100) {
+        Err(e) if e.is_unsupported() => return lab::skip("the kernel has no VLAN links"),
+        other => other.expect("vlan"),
+    }
     assert_eq!(lab.host.expect_link("br0.100").expect("vlan").vlan, Some(100));
 }
 
 #[test]
 fn promiscuous_mode_and_names_change() {
-    let lab = lab();
-    lab.host.create_dummy("d0").expect("dummy");
-    let link = lab.host.expect_link("d0").expect("dummy");
-    assert_eq!((&link.kind, link.promiscuous, link.up), (&Kind::Dummy, false, false));
+    let lab = lab().expect("lab");
+    lab.host.create_veth(&Veth { up: false, ..veth(&lab, "d0", None) }).expect("veth");
+    let link = lab.host.expect_link("d0").expect("veth");
+    assert_eq!((&link.kind, link.promiscuous, link.up), (&Kind::Veth, false, false));
     let change = Change { promiscuous: Some(true), name: Some("d1"), ..Change::default() };
     lab.host.change(link.index, &change).expect("change");
     lab.host.set_up(link.index).expect("up");

