@@ -1,0 +1,86 @@
+//! The floor as a contestant: bare programs that do what bridge with host-local must do.
+
+use super::config::{BRIDGE, GATEWAY, NETWORK, PREFIX};
+use super::player::container_id;
+use super::{FLOOR, Stage};
+use crate::error::{About, Result};
+use crate::invoke::{Outcome, Verb, invoke};
+use crate::node::Node;
+use crate::race::Racer;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Starting a process that does nothing.
+#[derive(Debug)]
+pub(crate) struct Nothing(pub(crate) PathBuf);
+
+impl Racer for Nothing {
+    fn label(&self) -> &str {
+        FLOOR
+    }
+
+    fn has(&self, verb: Verb) -> bool {
+        verb == Verb::Version
+    }
+
+    fn run(&mut self, _: Verb) -> Result<Outcome> {
+        invoke(&mut Command::new(&self.0), "{}")
+    }
+}
+
+/// The bare ADD and DEL.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    add: PathBuf,
+    del: PathBuf,
+    node: Node,
+    leases: PathBuf,
+    serial: usize,
+}
+
+impl Bare {
+    /// A node whose bridge is there already, as it is for the others from their second ADD on.
+    pub(crate) fn new(stage: &Stage<'_>) -> Result<Bare> {
+        let node = Node::new(stage.site, 1)?;
+        ready_bridge(&node)?;
+        let leases = node.data().join(NETWORK);
+        std::fs::create_dir_all(&leases).about(leases.display())?;
+        let (add, del) = (stage.floor.bridge_add.clone(), stage.floor.bridge_del.clone());
+        Ok(Bare { add, del, node, leases, serial: 0 })
+    }
+
+    fn address(&self) -> String {
+        format!("10.64.{}.{}", self.serial / 250, 2 + self.serial % 250)
+    }
+}
+
+/// A bridge with the gateway's address and a MAC address of its own.
+pub(crate) fn ready_bridge(node: &Node) -> Result<()> {
+    node.ip(&format!("link add {BRIDGE} address 0a:58:0a:40:00:01 type bridge"))?;
+    node.ip(&format!("address add {GATEWAY}/{PREFIX} dev {BRIDGE}"))?;
+    node.ip(&format!("link set {BRIDGE} up"))
+}
+
+impl Racer for Bare {
+    fn label(&self) -> &str {
+        FLOOR
+    }
+
+    fn has(&self, verb: Verb) -> bool {
+        matches!(verb, Verb::Add | Verb::Del)
+    }
+
+    fn run(&mut self, verb: Verb) -> Result<Outcome> {
+        let mut command;
+        if verb == Verb::Add {
+            self.serial += 1;
+            command = Command::new(&self.add);
+            command.arg(self.node.pod(0)).args([BRIDGE, "veth0", "eth0", &self.address()]);
+            command.args([&PREFIX.to_string(), GATEWAY]).arg(&self.leases).arg(container_id());
+        } else {
+            command = Command::new(&self.del);
+            command.args(["veth0", &self.address()]).arg(&self.leases);
+        }
+        self.node.inside(|| invoke(&mut command, "{}"))?
+    }
+}

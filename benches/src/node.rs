@@ -1,0 +1,140 @@
+//! Nodes and pods: network namespaces that end with this program, however it ends.
+
+use crate::error::{About, Error, Result};
+use netns::Netns;
+use nix::mount::{MsFlags, mount};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Everything that a run puts on the machine: one directory, removed on drop, and mounts in a
+/// private mount namespace.
+#[derive(Debug)]
+pub(crate) struct Site {
+    dir: PathBuf,
+}
+
+impl Site {
+    /// Makes the calling process's mounts private and `/run` its own. Must be called while the
+    /// process has one thread.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a mount namespace, which crates/netns has no use for"
+    )]
+    pub(crate) fn open(data: &Path) -> Result<Site> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::new("benches", "network namespaces need root"));
+        }
+        let none: Option<&str> = None;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).about("mount namespace")?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).about("/")?;
+        // What lies in /run is kept in memory on a real node, and must be our own here: the lock
+        // of iptables, and the state of plugins.
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).about("/run")?;
+        std::fs::create_dir("/run/netns").about("/run/netns")?;
+        let dir = data.join(format!("podloom-bench-{}", std::process::id()));
+        std::fs::create_dir(&dir).about(dir.display())?;
+        let site = Site { dir };
+        site.prefer_nft_tools()?;
+        Ok(site)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// First in `PATH`: iptables by nf_tables, whatever the machine's default is.
+    fn prefer_nft_tools(&self) -> Result<()> {
+        let bin = self.dir.join("bin");
+        std::fs::create_dir(&bin).about(bin.display())?;
+        let multi = Path::new("/usr/sbin/xtables-nft-multi");
+        if !multi.exists() {
+            return Err(Error::new(multi.display(), "iptables by nf_tables is not installed"));
+        }
+        for name in ["iptables", "ip6tables"] {
+            for tail in ["", "-save", "-restore"] {
+                let link = bin.join(format!("{name}{tail}"));
+                std::os::unix::fs::symlink(multi, &link).about(link.display())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `PATH` for everything that is run.
+    pub(crate) fn path(&self) -> String {
+        format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.join("bin").display())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Nothing can be done about a directory that does not go away.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// One node: a network namespace, its pods and its directories.
+#[derive(Debug)]
+pub(crate) struct Node {
+    space: Netns,
+    pods: Vec<Netns>,
+    dir: PathBuf,
+    path: String,
+}
+
+impl Node {
+    /// A node with its loopback interface up, and `pods` empty pods.
+    pub(crate) fn new(site: &Site, pods: usize) -> Result<Node> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let space = make_space(&format!("node{number}"))?;
+        let dir = site.dir().join(format!("node{number}"));
+        std::fs::create_dir(&dir).about(dir.display())?;
+        let mut node = Node { space, pods: Vec::new(), dir, path: site.path() };
+        for pod in 0..pods {
+            node.pods.push(make_space(&format!("node{number}-pod{pod}"))?);
+        }
+        node.ip("link set lo up")?;
+        Ok(node)
+    }
+
+    /// Runs `work` on a thread inside the node; what it starts is inside the node too.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.space.run(work).about("node")
+    }
+
+    /// `ip`, for setting up.
+    pub(crate) fn ip(&self, arguments: &str) -> Result<()> {
+        self.command("ip", &arguments.split(' ').collect::<Vec<_>>())
+    }
+
+    /// Runs a program inside the node, for setting up.
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let subject = format!("{program} {}", arguments.join(" "));
+        let run = || Command::new(program).args(arguments).env("PATH", &self.path).output();
+        let output = self.inside(run)?.about(&subject)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::new(subject, String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    pub(crate) fn pod(&self, number: usize) -> &Path {
+        self.pods[number].path()
+    }
+
+    /// Where its leases are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("leases")
+    }
+
+    /// Where plugins keep what must not outlive a boot.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        PathBuf::from("/run").join(self.dir.file_name().unwrap_or_default())
+    }
+}
+
+fn make_space(name: &str) -> Result<Netns> {
+    let path = Path::new("/run/netns").join(name);
+    Netns::create(&path).about(path.display())
+}

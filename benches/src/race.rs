@@ -1,0 +1,219 @@
+//! Contestants measured in turn, so that whatever else the machine does meets all of them.
+
+use crate::error::Result;
+use crate::invoke::{Outcome, Verb};
+use crate::stats::{Series, Summary};
+use std::time::Duration;
+
+/// Rounds run before measuring: caches, modules and first-time files.
+const WARM_UP: usize = 2;
+/// A contestant whose verb failed this often is not asked again.
+const PATIENCE: usize = 3;
+
+/// Someone who can be measured.
+pub(crate) trait Racer {
+    fn label(&self) -> &str;
+    fn has(&self, verb: Verb) -> bool;
+    fn run(&mut self, verb: Verb) -> Result<Outcome>;
+}
+
+/// All measurements of one verb of one contestant.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) contestant: String,
+    /// The verb, or what else was measured.
+    pub(crate) verb: String,
+    pub(crate) series: Series,
+    pub(crate) failures: usize,
+    pub(crate) first_failure: Option<String>,
+}
+
+impl Row {
+    pub(crate) fn new(contestant: &str, verb: &str) -> Row {
+        Row {
+            contestant: contestant.to_owned(),
+            verb: verb.to_owned(),
+            series: Series::default(),
+            failures: 0,
+            first_failure: None,
+        }
+    }
+
+    pub(crate) fn fail(&mut self, cause: String) {
+        self.failures += 1;
+        self.first_failure.get_or_insert(cause);
+    }
+
+    pub(crate) fn push(&mut self, sample: Duration) {
+        self.series.push(sample);
+    }
+}
+
+/// How two contestants of a scenario are compared; the first-named is shown against the second.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Compare {
+    pub(crate) of: String,
+    pub(crate) against: String,
+    pub(crate) kind: Kind,
+}
+
+/// Which way a ratio reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// How many times as fast.
+    Speed,
+    /// How many times the cost.
+    Cost,
+}
+
+impl Compare {
+    pub(crate) fn speed(of: &str, against: &str) -> Compare {
+        Compare { of: of.to_owned(), against: against.to_owned(), kind: Kind::Speed }
+    }
+
+    pub(crate) fn cost(of: &str, against: &str) -> Compare {
+        Compare { of: of.to_owned(), against: against.to_owned(), kind: Kind::Cost }
+    }
+}
+
+/// One finished comparison.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) title: String,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) compare: Vec<Compare>,
+    /// What was left out and why.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Scenario {
+    pub(crate) fn row(&self, contestant: &str, verb: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.contestant == contestant && row.verb == verb)
+    }
+
+    pub(crate) fn summary(&self, contestant: &str, verb: &str) -> Option<Summary> {
+        self.row(contestant, verb)?.series.summary()
+    }
+
+    /// The ratio of medians, read as `compare` says.
+    pub(crate) fn ratio(&self, compare: &Compare, verb: &str) -> Option<f64> {
+        let of = self.summary(&compare.of, verb)?.p50;
+        let against = self.summary(&compare.against, verb)?.p50;
+        Some(match compare.kind {
+            Kind::Speed => against / of,
+            Kind::Cost => of / against,
+        })
+    }
+}
+
+/// Runs all `verbs` in order, each by every contestant before the next one; who goes first
+/// changes with every round, because one's deletions still occupy the kernel in another's turn.
+pub(crate) fn race(
+    racers: &mut [Box<dyn Racer>],
+    verbs: &[Verb],
+    rounds: usize,
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Vec<Row>> = verbs
+        .iter()
+        .map(|verb| racers.iter().map(|racer| Row::new(racer.label(), verb.as_str())).collect())
+        .collect();
+    for round in 0..rounds + WARM_UP {
+        for (verb, rows) in verbs.iter().zip(&mut rows) {
+            for turn in 0..racers.len() {
+                let lane = (round + turn) % racers.len();
+                let (racer, row) = (&mut racers[lane], &mut rows[lane]);
+                if !racer.has(*verb) || row.failures >= PATIENCE {
+                    continue;
+                }
+                let outcome = racer.run(*verb)?;
+                match outcome.failure {
+                    Some(cause) => row.fail(cause),
+                    None if round >= WARM_UP => row.push(outcome.wall),
+                    None => {}
+                }
+            }
+        }
+    }
+    let measured = |row: &Row| row.failures > 0 || row.series.summary().is_some();
+    Ok(rows.into_iter().flatten().filter(measured).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    type Log = Rc<RefCell<Vec<String>>>;
+
+    struct Fake {
+        label: &'static str,
+        millis: u64,
+        fails: bool,
+        log: Log,
+    }
+
+    impl Racer for Fake {
+        fn label(&self) -> &str {
+            self.label
+        }
+
+        fn has(&self, verb: Verb) -> bool {
+            verb != Verb::Check
+        }
+
+        fn run(&mut self, verb: Verb) -> Result<Outcome> {
+            self.log.borrow_mut().push(format!("{}{verb}", self.label));
+            Ok(Outcome {
+                wall: Duration::from_millis(self.millis),
+                stdout: String::new(),
+                failure: self.fails.then(|| "broken".to_owned()),
+            })
+        }
+    }
+
+    fn fakes(b_fails: bool) -> (Vec<Box<dyn Racer>>, Log) {
+        let log = Log::default();
+        let a = Fake { label: "a", millis: 2, fails: false, log: Rc::clone(&log) };
+        let b = Fake { label: "b", millis: 6, fails: b_fails, log: Rc::clone(&log) };
+        (vec![Box::new(a), Box::new(b)], log)
+    }
+
+    #[test]
+    fn turns_alternate_verb_by_verb() {
+        let (mut racers, log) = fakes(false);
+        let rows = race(&mut racers, &[Verb::Add, Verb::Check, Verb::Del], 2).unwrap();
+        let expected = "aADD bADD aDEL bDEL bADD aADD bDEL aDEL ".repeat(2);
+        assert_eq!(log.borrow().join(" "), expected.trim());
+        assert_eq!(rows.len(), 4, "no rows for a verb that nobody has");
+        assert!(rows.iter().all(|row| row.series.summary().unwrap().count == 2));
+    }
+
+    #[test]
+    fn ratios_read_both_ways() {
+        let (mut racers, _) = fakes(false);
+        let rows = race(&mut racers, &[Verb::Add], 3).unwrap();
+        let scenario = Scenario {
+            name: "fake",
+            title: String::new(),
+            rows,
+            compare: Vec::new(),
+            notes: Vec::new(),
+        };
+        let speed = scenario.ratio(&Compare::speed("a", "b"), "ADD").unwrap();
+        let cost = scenario.ratio(&Compare::cost("b", "a"), "ADD").unwrap();
+        assert!((speed - 3.0).abs() < 1e-9 && (cost - 3.0).abs() < 1e-9);
+        assert_eq!(scenario.ratio(&Compare::cost("b", "nobody"), "ADD"), None);
+    }
+
+    #[test]
+    fn one_who_keeps_failing_is_dropped_and_reported() {
+        let (mut racers, log) = fakes(true);
+        let rows = race(&mut racers, &[Verb::Add], 10).unwrap();
+        assert_eq!(log.borrow().iter().filter(|entry| *entry == "bADD").count(), PATIENCE);
+        assert_eq!(rows[1].failures, PATIENCE);
+        assert_eq!(rows[1].first_failure.as_deref(), Some("broken"));
+        assert_eq!(rows[0].series.summary().unwrap().count, 10);
+    }
+}
