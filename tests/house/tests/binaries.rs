@@ -20,7 +20,7 @@ fn binaries() -> Vec<PathBuf> {
 fn release_binaries_are_small_and_static() {
     let found = binaries();
     if found.is_empty() {
-        skip("release binaries: not built; './dev build' makes them");
+        lab::skip("release binaries: not built; './dev build' makes them");
         return;
     }
     assert!(found.len() >= 6, "only {found:?} were built");
@@ -29,15 +29,6 @@ fn release_binaries_are_small_and_static() {
         let size = bytes.len() as u64;
         assert!(size < LIMIT, "{}: {size} bytes, the limit is {LIMIT}", path.display());
         assert!(!has_interpreter(&bytes), "{}: is not static", path.display());
-    }
-}
-
-fn skip(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
-    if let Some(log) = std::env::var_os("PODLOOM_SKIP_LOG") {
-        use std::io::Write;
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
-        writeln!(file.expect("skip log"), "{reason}").expect("skip log");
     }
 }
 
