@@ -15,7 +15,7 @@ of its own. Needs root, a C compiler, iproute2, iptables and nftables.
   --quick         fewer rounds: below three minutes (default)
   --full          more rounds, and the slow set-ups too
   --rounds N      exactly N rounds in each scenario
-  --only A,B      only these scenarios; "flat" means all flat-...
+  --only A,B      only these scenarios; flat means all that begin with flat-
   --data DIR      where leases are kept (default: the temporary directory)
   --without-cni   only the reference and the floor
   -o FILE         all figures as JSON";
