@@ -2,4 +2,5 @@
 
 pub mod conntrack;
 pub mod hostport;
+pub mod iptables;
 pub mod nft;

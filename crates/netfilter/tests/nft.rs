@@ -85,11 +85,14 @@ fn rules_are_what_nft_would_have_written() {
         ),
         (rule().daddr_is_local().jump("other"), "fib daddr type local jump other"),
         (rule().mark_set(0x2000), "meta mark set meta mark | 0x00002000"),
-        (rule().mark_has(0x2000).verdict(Verdict::Accept), "meta mark & 0x00002000 == 0x00002000 accept"),
+        (
+            rule().mark_has(0x2000).verdict(Verdict::Accept),
+            "meta mark & 0x00002000 == 0x00002000 accept",
+        ),
         (rule().iifname("eth0").verdict(Verdict::Accept), "iifname \"eth0\" accept"),
         (rule().oifname("eth0").verdict(Verdict::Return), "oifname \"eth0\" return"),
         (rule().saddr(net("10.1.0.0/17")).verdict(Verdict::Drop), "ip saddr 10.1.0.0/17 drop"),
-        (rule().l4proto(132).expr(Expr::Counter), "meta l4proto 132 counter packets 0 bytes 0"),
+        (rule().l4proto(132).expr(Expr::Counter), "meta l4proto sctp counter packets 0 bytes 0"),
         (
             rule().daddr(net("10.1.2.3")).verdict(Verdict::Accept).comment("seen").owner([7; 32]),
             "ip daddr 10.1.2.3 accept comment \"seen\"",

@@ -66,3 +66,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Error> for cni_types::Error {
+    fn from(error: Error) -> cni_types::Error {
+        let advice = if error.is_unsupported() {
+            "this kernel lacks nf_tables: load the module, or choose the iptables backend"
+        } else {
+            ""
+        };
+        cni_types::Error::new(cni_types::Code::Kernel, format!("nftables: {error}"))
+            .with_details(advice)
+    }
+}
