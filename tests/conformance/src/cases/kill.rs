@@ -1,0 +1,73 @@
+//! SIGKILL at every point.
+
+use crate::{Subject, Trial};
+use lab::Kill;
+
+/// More than any plugin makes.
+const MOST_CALLS: u32 = 20_000;
+
+/// A killed ADD is followed by DEL or by GC, in turn, and then nothing is left; an ADD that is
+/// run again instead, as some runtimes do after DEL, works.
+pub(crate) fn sigkill_at_any_point_of_add(subject: &Subject) {
+    if !tracer() {
+        return;
+    }
+    let trial = Trial::new(subject, "kill-add");
+    // The first call that the tracer counts is the one that starts the plugin.
+    let mut call = 2;
+    let mut by_gc = false;
+    loop {
+        let plugin = trial.plugin().kill(Kill::AtSyscall(call));
+        let outcome = plugin.add(&trial.a.pod, subject.ifname, &trial.a.conf);
+        if outcome.success() {
+            break;
+        }
+        assert!(outcome.killed(), "{}: at system call {call}: {outcome}", subject.name);
+        let cleaned = if by_gc && subject.collects { trial.gc(&[]) } else { trial.del(&trial.a) };
+        assert!(cleaned.success(), "{}: at system call {call}: {cleaned}", subject.name);
+        trial.nothing_left(&format!("ADD killed at system call {call}, {}", cleaned.what));
+        by_gc = !by_gc;
+        call += subject.sweep;
+        assert!(call < MOST_CALLS, "{}: ADD does not end", subject.name);
+    }
+    trial.del(&trial.a).ok();
+    trial.nothing_left("the whole ADD, DEL");
+    let result = trial.add(&trial.a).ok();
+    trial.check(&trial.a, &result).ok();
+}
+
+/// A killed DEL is followed by another one, with the namespace gone for the rules' sake every
+/// second time not known any more.
+pub(crate) fn sigkill_at_any_point_of_del(subject: &Subject) {
+    if !tracer() {
+        return;
+    }
+    let trial = Trial::new(subject, "kill-del");
+    let mut call = 2;
+    let mut by_gc = false;
+    loop {
+        trial.add(&trial.a).ok();
+        let plugin = trial.plugin().kill(Kill::AtSyscall(call));
+        let outcome = plugin.del(&trial.a.pod, subject.ifname, &trial.a.conf);
+        if outcome.success() {
+            break;
+        }
+        assert!(outcome.killed(), "{}: at system call {call}: {outcome}", subject.name);
+        let cleaned = if by_gc && subject.collects { trial.gc(&[]) } else { trial.del(&trial.a) };
+        assert!(cleaned.success(), "{}: at system call {call}: {cleaned}", subject.name);
+        trial.nothing_left(&format!("DEL killed at system call {call}, {}", cleaned.what));
+        by_gc = !by_gc;
+        // DEL is the shorter and the second to be looked at: a third of the points.
+        call += subject.sweep * 3;
+        assert!(call < MOST_CALLS, "{}: DEL does not end", subject.name);
+    }
+    trial.nothing_left("the whole DEL");
+}
+
+fn tracer() -> bool {
+    let there = std::process::Command::new("strace").arg("-V").output().is_ok();
+    if !there {
+        lab::skip("strace is not installed");
+    }
+    there
+}

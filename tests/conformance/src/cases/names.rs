@@ -1,0 +1,127 @@
+//! Names that would leave their place.
+
+use crate::{Subject, Trial};
+use lab::Call;
+use serde_json::{Value, json};
+use std::os::unix::fs::symlink;
+
+pub(crate) fn hostile_container_ids(subject: &Subject) {
+    let trial = Trial::new(subject, "ids");
+    let long = "x".repeat(1024);
+    for id in ["../x", "a/b", ".", "..", "a b", "a\nb", "é", "-rf", ";reboot", &long] {
+        for verb in ["ADD", "DEL"] {
+            let plugin = trial.plugin().env("CNI_CONTAINERID", id);
+            let outcome = plugin.attachment(verb, &trial.a.pod, subject.ifname, &trial.a.conf);
+            trial.refused(&outcome, 4, "CNI_CONTAINERID", "1.1.0");
+        }
+    }
+    trial.nothing_left("hostile container IDs");
+    // The longest that is allowed works, rules and aliases included.
+    let longest = "x".repeat(200);
+    let plugin = trial.plugin().env("CNI_CONTAINERID", longest.as_str());
+    let result = plugin.add(&trial.a.pod, subject.ifname, &trial.a.conf).ok();
+    plugin.check(&trial.a.pod, subject.ifname, &trial.a.conf, &result).ok();
+    plugin.gc(&trial.conf(), &[(&longest, subject.ifname)]).ok();
+    plugin.check(&trial.a.pod, subject.ifname, &trial.a.conf, &result).ok();
+    if subject.collects {
+        plugin.gc(&trial.conf(), &[]).ok();
+        trial.nothing_left("GC of the longest container ID");
+        plugin.add(&trial.a.pod, subject.ifname, &trial.a.conf).ok();
+    }
+    plugin.del(&trial.a.pod, subject.ifname, &trial.a.conf).ok();
+    trial.nothing_left("the longest container ID");
+}
+
+pub(crate) fn hostile_interface_names(subject: &Subject) {
+    let trial = Trial::new(subject, "ifnames");
+    for name in ["..", ".", "a/b", "a:b", "a b", "0123456789abcdef", "a\tb", "é"] {
+        for verb in ["ADD", "DEL", "CHECK"] {
+            let outcome = trial.plugin().attachment(verb, &trial.a.pod, name, &trial.a.conf);
+            trial.refused(&outcome, 4, "CNI_IFNAME", "1.1.0");
+        }
+    }
+    trial.nothing_left("hostile interface names");
+}
+
+pub(crate) fn hostile_network_names(subject: &Subject) {
+    let trial = Trial::new(subject, "networks");
+    let long = "n".repeat(1024);
+    for name in ["", "../../etc", "/etc", "..", "a/b", "a b", "\"; reboot", &long] {
+        let conf = trial.a.with("/name", name.into());
+        for verb in ["ADD", "DEL", "GC", "STATUS"] {
+            let outcome = trial.plugin().attachment(verb, &trial.a.pod, subject.ifname, &conf);
+            trial.refused(&outcome, 7, "name", "1.1.0");
+        }
+    }
+    trial.nothing_left("hostile network names");
+    let longest = trial.a.with("/name", "n".repeat(200).into());
+    trial.plugin().add(&trial.a.pod, subject.ifname, &longest).ok();
+    trial.plugin().del(&trial.a.pod, subject.ifname, &longest).ok();
+    trial.nothing_added("the longest network name");
+}
+
+pub(crate) fn hostile_ipam_types(subject: &Subject) {
+    if subject.needs.ipam.is_none() || subject.plugin == "host-local" {
+        return;
+    }
+    let trial = Trial::new(subject, "ipam-types");
+    for name in ["../../bin/sh", "/bin/sh", "..", ".", "no-such-plugin", "a\\b"] {
+        let conf = trial.a.with("/ipam/type", name.into());
+        let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+        trial.refused_cleanly(&outcome, 7, "type");
+    }
+}
+
+pub(crate) fn hostile_namespaces(subject: &Subject) {
+    let trial = Trial::new(subject, "namespaces");
+    let dir = trial.lab.tmp_dir();
+    let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    std::fs::write(path("file"), "").expect("a file");
+    symlink(trial.lab.node().path(), path("own")).expect("a link");
+    symlink(path("loop"), path("loop")).expect("a link");
+    let node = trial.lab.node().path().to_string_lossy().into_owned();
+    let strange = [
+        path("file"),
+        path("missing"),
+        path("own"),
+        path("loop"),
+        node,
+        dir.display().to_string(),
+        "/proc/self/ns/net".into(),
+        "/proc/self/ns/mnt".into(),
+        "/dev/null".into(),
+        "relative".into(),
+    ];
+    for netns in &strange {
+        let call = |command| Call { command, id: trial.a.pod.id(), netns, ifname: subject.ifname };
+        let conf = with_result(&trial.a.conf);
+        trial.refused(&trial.plugin().call(&call("ADD"), &trial.a.conf), 8, "CNI_NETNS", "1.1.0");
+        trial.refused(&trial.plugin().call(&call("CHECK"), &conf), 8, "CNI_NETNS", "1.1.0");
+        // For DEL each of them means that the pod's namespace is gone; a loop is an error or that.
+        if !netns.ends_with("loop") {
+            let deleted = trial.plugin().call(&call("DEL"), &conf);
+            assert!(deleted.success(), "{}: {netns}: {deleted}", subject.name);
+        }
+        trial.nothing_left(netns);
+    }
+}
+
+fn with_result(conf: &Value) -> Value {
+    let mut conf = conf.clone();
+    if conf.get("prevResult").is_none() {
+        conf["prevResult"] = json!({"cniVersion": "1.1.0", "interfaces": [], "ips": []});
+    }
+    conf
+}
+
+/// 20 MB are refused as such, and not held several times.
+pub(crate) fn oversized_input(subject: &Subject) {
+    let trial = Trial::new(subject, "oversized");
+    let conf = trial.a.with("/padding", "x".repeat(20_000_000).into());
+    let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+    trial.refused_cleanly(&outcome, 6, "bytes");
+    let large = trial.a.with("/padding", "x".repeat(200_000).into());
+    trial.plugin().add(&trial.a.pod, subject.ifname, &large).ok();
+    trial.plugin().del(&trial.a.pod, subject.ifname, &large).ok();
+    trial.nothing_left("a large configuration");
+}

@@ -1,0 +1,109 @@
+//! What enters the table.
+
+use lab::{Drift, Lab, Pod};
+use serde_json::{Value, json};
+
+/// A plugin with a valid configuration and what is known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// What messages call it.
+    pub name: &'static str,
+    /// The plugin's file name.
+    pub plugin: &'static str,
+    /// A valid configuration of version 1.1.0, without `prevResult`, for the pod of this number.
+    pub conf: fn(&Lab, u8) -> Value,
+    /// Who makes the pod's interface.
+    pub wiring: Wiring,
+    /// `CNI_IFNAME`.
+    pub ifname: &'static str,
+    /// Texts that lines of the node's state have after ADD, and not before: the proof that ADD
+    /// does anything.
+    pub makes: &'static [&'static str],
+    /// Texts of the lines that may stay after the first ADD and DEL on a fresh node, by design.
+    pub stays: &'static [&'static str],
+    /// Changes that CHECK must notice, with a text that its message must have.
+    pub drifts: &'static [(Drift, &'static str)],
+    /// Values of a wrong type, as JSON pointer, JSON text and the path that the message must name.
+    pub wrong: &'static [(&'static str, &'static str, &'static str)],
+    /// Values of the right type that are not valid: the same three.
+    pub invalid: &'static [(&'static str, &'static str, &'static str)],
+    /// What a second ADD of one attachment comes to.
+    pub repeat: Repeat,
+    /// What it needs besides the kernel.
+    pub needs: Needs,
+    /// Whether GC can find what a killed ADD left: not so for state inside the pod only.
+    pub collects: bool,
+    /// The kill sweep takes every system call (1) or every n-th.
+    pub sweep: u32,
+}
+
+/// Who makes the pod's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// The plugin, or nobody.
+    Plugin,
+    /// An earlier plugin of the chain, whose part the trial plays: the configuration gets a
+    /// `prevResult`.
+    Before,
+}
+
+/// What a second ADD of one attachment comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Refused as a conflict (102).
+    Refused,
+    /// Accepted; the state stays that of the first.
+    Accepted,
+}
+
+/// What a plugin needs besides the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The IPAM plugin.
+    pub ipam: Option<&'static str>,
+    /// A program in `PATH`.
+    pub program: Option<&'static str>,
+    /// Pointer to the range sets, if there is a pool that can be exhausted.
+    pub pool: Option<&'static str>,
+}
+
+impl Needs {
+    /// Nothing.
+    pub const NOTHING: Needs = Needs { ipam: None, program: None, pool: None };
+    /// Leases of host-local.
+    pub const LEASES: Needs =
+        Needs { ipam: Some("host-local"), program: None, pool: Some("/ipam/ranges") };
+    /// Leases of host-local, and iptables.
+    pub const LEASES_AND_IPTABLES: Needs =
+        Needs { ipam: Some("host-local"), program: Some("iptables"), pool: Some("/ipam/ranges") };
+}
+
+/// Wires pod `number` by hand: `eth0` with 10.77.n.2/24 and fd77:n::2/64 behind the node at .1.
+/// Returns the result that the plugin which did so would have given.
+pub(crate) fn wire(lab: &Lab, pod: &Pod, number: u8) -> Value {
+    let (node, path) = (lab.node(), pod.path().display().to_string());
+    let host = format!("hand{number}");
+    node.ip(&format!("link add {host} type veth peer name p{number}"));
+    node.ip(&format!("link set p{number} netns {path}"));
+    node.ip(&format!("link set {host} up"));
+    node.ip(&format!("addr add 10.77.{number}.1/24 dev {host}"));
+    node.ip(&format!("addr add fd77:{number}::1/64 dev {host} nodad"));
+    pod.ip(&format!("link set p{number} name eth0 up"));
+    pod.ip(&format!("addr add 10.77.{number}.2/24 dev eth0"));
+    pod.ip(&format!("addr add fd77:{number}::2/64 dev eth0 nodad"));
+    pod.ip(&format!("route add default via 10.77.{number}.1"));
+    pod.ip(&format!("-6 route add default via fd77:{number}::1"));
+    let mac = |list: Value| list[0]["address"].clone();
+    json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            {"name": host, "mac": mac(node.ip_json(&format!("link show {host}")))},
+            {"name": "eth0", "mac": mac(pod.ip_json("link show eth0")), "sandbox": path},
+        ],
+        "ips": [
+            {"interface": 1, "address": format!("10.77.{number}.2/24"), "gateway": format!("10.77.{number}.1")},
+            {"interface": 1, "address": format!("fd77:{number}::2/64"), "gateway": format!("fd77:{number}::1")},
+        ],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+    })
+}

@@ -1,0 +1,15 @@
+//! Every plugin of the bundle enters the table.
+
+conformance::enter!(
+    bridge_v4,
+    bridge_l2,
+    bridge_masq_iptables,
+    bridge_masq_nftables,
+    ptp_v4,
+    ptp_masq_iptables,
+    ptp_masq_nftables,
+    host_local_dual,
+    portmap_iptables,
+    portmap_nftables,
+    loopback,
+);
