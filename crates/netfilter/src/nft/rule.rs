@@ -306,6 +306,11 @@ impl RuleInfo {
         read_list(&self.raw)
     }
 
+    /// Whether these bytes are anywhere in its steps, those that this crate cannot read included.
+    pub(crate) fn mentions(&self, bytes: &[u8]) -> bool {
+        self.raw.windows(bytes.len()).any(|window| window == bytes)
+    }
+
     /// Address and port of its first `dnat`, where they are constants.
     pub fn dnat_target(&self) -> Option<(IpAddr, Option<u16>)> {
         let exprs = self.exprs();
