@@ -1,5 +1,6 @@
 //! The part of a network configuration that is the same for every plugin.
 
+use crate::folded::{Folded, member};
 use crate::{CniResult, Code, Error, NetworkName, PluginType, Result, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ impl NetConf {
         let Some(map) = document.as_object() else {
             return Err(Error::new(Code::Decode, "configuration: is not a JSON object"));
         };
-        let text = |key: &str| match map.get(key) {
+        let text = |key: &str| match member(map, key) {
             None => Ok(""),
             Some(Value::String(text)) => Ok(text.as_str()),
             Some(_) => Err(Error::new(Code::Decode, format!("{key}: is not a string"))),
@@ -51,7 +52,7 @@ impl NetConf {
         let version = Version::parse(text("cniVersion")?)?;
         let name = NetworkName::parse(text("name")?)?;
         let plugin = PluginType::parse(text("type")?)?;
-        let prev_result = match map.get("prevResult") {
+        let prev_result = match member(map, "prevResult") {
             None => None,
             Some(doc) => Some(
                 CniResult::from_value(doc, version)
@@ -74,9 +75,9 @@ impl NetConf {
     /// # Errors
     /// [`Code::Decode`] for a wrong shape; [`Code::InvalidConfig`] for a type that is a path.
     pub fn ipam(&self) -> Result<Option<PluginType>> {
-        match self.document.get("ipam") {
+        match self.document.as_object().and_then(|map| member(map, "ipam")) {
             None => Ok(None),
-            Some(Value::Object(ipam)) => match ipam.get("type") {
+            Some(Value::Object(ipam)) => match member(ipam, "type") {
                 None => Ok(None),
                 Some(Value::String(text)) if text.is_empty() => Ok(None),
                 Some(Value::String(text)) => {
@@ -134,12 +135,12 @@ pub fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// Decodes `document`, naming the path of the key that has a wrong type.
+/// Decodes `document`, with keys in any letter case as the Go plugins take them, naming the path of the key that has a wrong type.
 ///
 /// # Errors
 /// [`Code::Decode`].
 pub fn decode<T: DeserializeOwned>(document: &Value) -> Result<T> {
-    serde_path_to_error::deserialize(document).map_err(|fault| {
+    serde_path_to_error::deserialize(Folded(document)).map_err(|fault| {
         let path = fault.path().to_string();
         let cause = fault.into_inner();
         let subject = if path == "." { "configuration".to_owned() } else { path };

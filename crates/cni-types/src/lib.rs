@@ -9,6 +9,7 @@
 mod args;
 mod config;
 mod error;
+mod folded;
 mod lower;
 mod name;
 mod raise;

@@ -15,7 +15,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             &["cni-types", "cni-plugin", "netlink", "netfilter", "netns", "sysctl"]
         }
         "conformance" => &["lab", "cni-types"],
-        "benches" => &["lab"],
+        "benches" => &["lab", "netns"],
         _ => &[],
     }
 }
