@@ -12,6 +12,8 @@ pub(crate) enum Verb {
     Add,
     Check,
     Del,
+    Status,
+    Gc,
     Version,
 }
 
@@ -21,6 +23,8 @@ impl Verb {
             Verb::Add => "ADD",
             Verb::Check => "CHECK",
             Verb::Del => "DEL",
+            Verb::Status => "STATUS",
+            Verb::Gc => "GC",
             Verb::Version => "VERSION",
         }
     }

@@ -20,8 +20,15 @@ pub(crate) struct All {
 
 /// One scenario as a table.
 pub(crate) fn print_scenario(scenario: &Scenario) {
+    println!("\n## {}", scenario.title);
+    for note in &scenario.notes {
+        println!("\n{note}");
+    }
+    if scenario.rows.is_empty() {
+        return;
+    }
     let rounds = scenario.rows.iter().filter_map(|r| r.series.summary()).map(|s| s.count).max();
-    println!("\n{} ({} measurements each, ms)\n", scenario.title, rounds.unwrap_or(0));
+    println!("\n{} measurements each, in milliseconds\n", rounds.unwrap_or(0));
     println!("| verb | contestant | p50 | p95 | p99 | mean | |\n|---|---|---|---|---|---|---|");
     for row in &scenario.rows {
         let Summary { p50, p95, p99, mean, .. } = match row.series.summary() {
@@ -35,9 +42,6 @@ pub(crate) fn print_scenario(scenario: &Scenario) {
         let remarks = remarks(scenario, row).join("; ");
         let Row { verb, contestant, .. } = row;
         println!("| {verb} | {contestant} | {p50} | {p95} | {p99} | {mean} | {remarks} |");
-    }
-    for note in &scenario.notes {
-        println!("\n{note}");
     }
 }
 
@@ -72,7 +76,7 @@ fn remarks(scenario: &Scenario, row: &Row) -> Vec<String> {
 /// Processes, memory and sizes.
 pub(crate) fn print_costs(costs: &Costs) {
     if !costs.calls.is_empty() {
-        println!("\nprocesses and memory of one call\n");
+        println!("\n## processes and memory of one call\n");
         println!(
             "| scenario | verb | contestant | programs run | processes | threads | largest resident set, KiB |"
         );
@@ -88,7 +92,7 @@ pub(crate) fn print_costs(costs: &Costs) {
         );
     }
     if !costs.sizes.is_empty() {
-        println!("\nprogram files, KiB\n\n| plugin | contestant | size |\n|---|---|---|");
+        println!("\n## program files, KiB\n\n| plugin | contestant | size |\n|---|---|---|");
     }
     let mut sizes: Vec<_> = costs.sizes.iter().collect();
     sizes.sort_by_key(|size| size.plugin);
@@ -102,7 +106,7 @@ pub(crate) fn print_verdicts(verdicts: &[Verdict]) {
     if verdicts.is_empty() {
         return;
     }
-    println!("\ntargets\n\n| target | wanted | measured | |\n|---|---|---|---|");
+    println!("\n## targets\n\n| target | wanted | measured | |\n|---|---|---|---|");
     for verdict in verdicts {
         let wanted = match verdict.bound {
             Bound::AtLeast(least) => format!("at least {least}"),

@@ -27,10 +27,11 @@ struct Lane {
 pub(crate) fn burst(stage: &Stage<'_>) -> Result<Scenario> {
     let mut lanes = Vec::new();
     for team in stage.teams() {
-        let player = stage.player(&team, team.name, PODS, config::bridge)?;
+        let mut player = stage.player(&team, team.name, PODS, config::bridge)?;
         // The bridge is there before the burst.
         let first = Subject::fresh(0);
-        player.settle(&first, player.config())?;
+        let config = player.config().clone();
+        player.settle(&first, &config)?;
         player.perform(player.prepare(Verb::Del, &first, player.config()))?;
         let row = |verb| Row::new(team.name, verb);
         lanes.push(Lane { player, rows: [row("ADD"), row(ALL_ADDS), row("DEL"), row(ALL_DELS)] });

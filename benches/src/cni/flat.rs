@@ -38,21 +38,31 @@ impl Pair {
         stage: &Stage<'_>,
         (team, label): (&Team, &str),
         config: impl Fn(&Node) -> Value,
-        fill: impl Fn(&Player) -> Result<()>,
+        fill: impl Fn(&mut Player) -> Result<()>,
     ) -> Result<()> {
         let (empty, full) = (format!("{label}, empty"), format!("{label}, full"));
         let on_empty = stage.player(team, &empty, 2, &config)?;
         ready_bridge(on_empty.node())?;
-        let on_full = stage.player(team, &full, 2, &config)?;
+        let mut on_full = stage.player(team, &full, 2, &config)?;
         ready_bridge(on_full.node())?;
-        fill(&on_full)?;
+        fill(&mut on_full)?;
         self.racers.extend(boxed([on_empty, on_full]));
         self.compare.push(Compare::cost(&full, &empty));
         Ok(())
     }
 
-    fn race(mut self, name: &'static str, title: String, rounds: usize) -> Result<Scenario> {
-        let rows = race(&mut self.racers, &VERBS, rounds)?;
+    fn race(self, name: &'static str, title: String, rounds: usize) -> Result<Scenario> {
+        self.race_in(&VERBS, name, title, rounds)
+    }
+
+    fn race_in(
+        mut self,
+        verbs: &[Verb],
+        name: &'static str,
+        title: String,
+        rounds: usize,
+    ) -> Result<Scenario> {
+        let rows = race(&mut self.racers, verbs, rounds)?;
         Ok(Scenario { name, title, rows, compare: self.compare, notes: self.notes })
     }
 }
@@ -93,7 +103,7 @@ pub(crate) fn masquerade(stage: &Stage<'_>) -> Result<Scenario> {
 pub(crate) fn host_local(stage: &Stage<'_>) -> Result<Scenario> {
     let mut pair = Pair::new();
     for team in stage.teams() {
-        let fill = |player: &Player| leases(player.node(), LEASES);
+        let fill = |player: &mut Player| leases(player.node(), LEASES);
         pair.enter(stage, (&team, team.name), config::host_local, fill)?;
     }
     let title = format!("flat: host-local, {LEASES} leases");
@@ -119,6 +129,22 @@ pub(crate) fn portmap(stage: &Stage<'_>) -> Result<Scenario> {
     pair.race("flat-portmap", title, stage.options.rounds(15))
 }
 
+/// The verbs that the reference answers without doing anything: ours alone, with every container
+/// of the node to be kept.
+pub(crate) fn upkeep(stage: &Stage<'_>) -> Result<Scenario> {
+    let mut pair = Pair::new();
+    for team in stage.teams().iter().filter(|team| team.name == OURS) {
+        pair.enter(stage, (team, &format!("{OURS} without")), config::bridge, crowd)?;
+        for backend in Backend::BOTH {
+            let label = format!("{OURS} {}", backend.as_str());
+            let config = |node: &Node| config::masquerade(node, backend);
+            pair.enter(stage, (team, &label), config, crowd)?;
+        }
+    }
+    let title = format!("upkeep: bridge with and without ipMasq, {CONTAINERS} containers to keep");
+    pair.race_in(&[Verb::Status, Verb::Gc], "flat-upkeep", title, stage.options.rounds(10))
+}
+
 fn skipped(stage: &Stage<'_>, team: &Team, notes: &mut Vec<String>) -> bool {
     let skip = team.name != OURS && stage.options.mode == Mode::Quick;
     if skip {
@@ -129,7 +155,7 @@ fn skipped(stage: &Stage<'_>, team: &Team, notes: &mut Vec<String>) -> bool {
 
 /// Attaches 500 containers by the plugin itself. All are interfaces of one pod: the node sees no
 /// difference, and 500 namespaces less are torn down while the next scenario is measured.
-fn crowd(player: &Player) -> Result<()> {
+fn crowd(player: &mut Player) -> Result<()> {
     let mut config = player.config().clone();
     config["isDefaultGateway"] = json!(false);
     for number in 0..CONTAINERS {
@@ -155,7 +181,7 @@ fn leases(node: &Node, count: usize) -> Result<()> {
 }
 
 /// Publishes 2,000 ports by the plugin itself.
-fn mappings(player: &Player, backend: Backend) -> Result<()> {
+fn mappings(player: &mut Player, backend: Backend) -> Result<()> {
     for number in 0..MAPPINGS / MAPPINGS_EACH {
         let first = 1_000 + number * MAPPINGS_EACH;
         let mut config = config::portmap(player.node(), backend, first, MAPPINGS_EACH);

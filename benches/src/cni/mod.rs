@@ -106,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let floor = Floor::compile(&site)?;
     let stage = Stage { options, site: &site, floor: &floor };
     type Play = fn(&Stage<'_>) -> Result<Scenario>;
-    let plays: [(&str, Play); 12] = [
+    let plays: [(&str, Play); 13] = [
         ("start", plain::start),
         ("bridge", plain::bridge),
         ("masquerade", plain::masquerade),
@@ -119,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("flat-masquerade", flat::masquerade),
         ("flat-host-local", flat::host_local),
         ("flat-portmap", flat::portmap),
+        ("flat-upkeep", flat::upkeep),
     ];
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (name, play) in plays.into_iter().filter(|(name, _)| options.wants(name)) {

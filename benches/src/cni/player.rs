@@ -5,7 +5,7 @@ use crate::error::{About, Error, Result};
 use crate::invoke::{Outcome, Verb, invoke};
 use crate::node::{Node, Site};
 use crate::race::Racer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,8 @@ pub(crate) struct Player {
     config: Value,
     node: Node,
     live: Option<Attached>,
+    /// The attachments of [`Player::settle`].
+    settled: Vec<Value>,
 }
 
 /// What an ADD left for CHECK and DEL.
@@ -72,6 +74,7 @@ impl Player {
             config,
             node,
             live: None,
+            settled: Vec::new(),
         })
     }
 
@@ -116,10 +119,14 @@ impl Player {
     }
 
     /// Sets up one more container that stays; not measured.
-    pub(crate) fn settle(&self, subject: &Subject, config: &Value) -> Result<()> {
+    pub(crate) fn settle(&mut self, subject: &Subject, config: &Value) -> Result<()> {
         let outcome = self.perform(self.prepare(Verb::Add, subject, config))?;
         match outcome.failure {
-            None => Ok(()),
+            None => {
+                let Subject { container, ifname, .. } = subject;
+                self.settled.push(json!({ "containerID": container, "ifname": ifname }));
+                Ok(())
+            }
             Some(cause) => Err(Error::new(&self.label, cause)),
         }
     }
@@ -129,6 +136,12 @@ impl Player {
         let mut config = self.config.clone();
         if let (Verb::Check | Verb::Del, Some(live)) = (verb, &self.live) {
             config["prevResult"] = live.result.clone();
+        }
+        if matches!(verb, Verb::Status | Verb::Gc) {
+            config["cniVersion"] = json!("1.1.0");
+        }
+        if verb == Verb::Gc {
+            config["cni.dev/valid-attachments"] = json!(self.settled);
         }
         config
     }
@@ -174,7 +187,7 @@ impl Racer for Player {
     fn has(&self, verb: Verb) -> bool {
         match verb {
             Verb::Check | Verb::Del => self.live.is_some(),
-            Verb::Add | Verb::Version => true,
+            Verb::Add | Verb::Version | Verb::Status | Verb::Gc => true,
         }
     }
 
