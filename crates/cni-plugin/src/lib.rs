@@ -10,9 +10,11 @@
 mod call;
 mod frame;
 pub mod ipam;
+pub mod owner;
 mod undo;
 pub mod verify;
 
 pub use call::{Call, NodeCall};
 pub use frame::{Plugin, run};
+pub use owner::{Gate, Owner};
 pub use undo::Undo;
