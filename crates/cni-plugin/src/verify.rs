@@ -112,7 +112,13 @@ fn agrees<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> bool {
 }
 
 /// The next hop of `route`: its own, or the gateway of the result's first address of its family.
+///
+/// A route of link or host scope that names none has none: what it leads to is on the link.
 pub fn next_hop(result: &CniResult, route: &Route) -> Option<IpAddr> {
+    const LINK: u8 = 253;
+    if route.gw.is_none() && route.scope.is_some_and(|scope| scope >= LINK) {
+        return None;
+    }
     route.gw.or_else(|| {
         let same = |ip: &IpAddr| ip.is_ipv4() == route.dst.is_ipv4();
         result.ips.iter().filter_map(|ip| ip.gateway).find(same)
@@ -181,5 +187,7 @@ mod tests {
         ] {
             assert_eq!(routes(&result, &[wrong]).expect_err("drift").code, Code::Drift);
         }
+        let on_link = Route { scope: Some(253), ..Route::new(net("10.9.0.0/16"), None) };
+        assert_eq!(next_hop(&result, &on_link), None);
     }
 }

@@ -122,6 +122,22 @@ impl Netlink {
         }
     }
 
+    /// Makes the bridge with this index keep VLANs apart, or stop doing so.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or has no VLAN filtering.
+    pub fn set_vlan_filtering(&self, bridge: u32, on: bool) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = bridge;
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(on)])),
+        ]));
+        let request = Request::new(&RouteNetlinkMessage::NewLink(message));
+        let op = || format!("set VLAN filtering of link {bridge}");
+        self.socket.borrow_mut().change(&request, 0, op)
+    }
+
     fn create(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<()> {
         let request = Request::new(&RouteNetlinkMessage::NewLink(message));
         self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_EXCL, op)

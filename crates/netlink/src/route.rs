@@ -1,10 +1,10 @@
 //! Routes.
 
 use crate::address::family;
-use crate::wire::{Attributes, Request, ip_of, u32_at, u32_of};
+use crate::wire::{Attributes, Request, ip_of, u16_at, u32_at, u32_of};
 use crate::{Netlink, Result};
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType,
@@ -101,7 +101,8 @@ impl Route {
         message
     }
 
-    fn read(body: &[u8]) -> Option<Route> {
+    /// The route of a message, once for each next hop.
+    fn read(body: &[u8]) -> Option<Vec<Route>> {
         const METRIC_MTU: u16 = 2;
         const METRIC_ADVMSS: u16 = 8;
         let [address_family, prefix, _, _, table, _, scope, kind] = *body.first_chunk::<8>()?;
@@ -114,6 +115,7 @@ impl Route {
             _ => return None,
         };
         let flags = RouteFlags::from_bits_retain(u32_at(body, 8)?);
+        let mut hops = Vec::new();
         let mut route = Route::to(IpNetwork::new(any, prefix).ok()?);
         route.table = Some(u32::from(table));
         route.scope = Some(scope);
@@ -126,6 +128,7 @@ impl Route {
                 libc::RTA_PREFSRC => route.source = ip_of(value),
                 libc::RTA_TABLE => route.table = Some(u32_of(value)),
                 libc::RTA_PRIORITY => route.priority = Some(u32_of(value)),
+                libc::RTA_MULTIPATH => hops = next_hops(value),
                 libc::RTA_METRICS => {
                     for (kind, value) in Attributes::of(value) {
                         match kind {
@@ -138,7 +141,11 @@ impl Route {
                 _ => {}
             }
         }
-        Some(route)
+        if hops.is_empty() {
+            return Some(vec![route]);
+        }
+        let each = |(link, gateway)| Route { link: Some(link), gateway, ..route };
+        Some(hops.into_iter().map(each).collect())
     }
 
     fn name(&self) -> String {
@@ -171,6 +178,15 @@ impl Netlink {
         self.put_route(route, NLM_F_CREATE | NLM_F_REPLACE, "replace")
     }
 
+    /// Adds a route behind those with the same destination, table and priority; IPv6 makes one
+    /// route with several next hops of them.
+    ///
+    /// # Errors
+    /// With EEXIST if the very same route is there, and when the kernel refuses.
+    pub fn append_route(&self, route: &Route) -> Result<()> {
+        self.put_route(route, NLM_F_CREATE | NLM_F_APPEND, "add")
+    }
+
     fn put_route(&self, route: &Route, flags: u16, verb: &str) -> Result<()> {
         let request = Request::new(&RouteNetlinkMessage::NewRoute(route.message()));
         let op = || format!("{verb} route {}", route.name());
@@ -199,6 +215,8 @@ impl Netlink {
 
     /// Unicast routes of both families that match `filter`.
     ///
+    /// A route with several next hops is listed once for each.
+    ///
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn routes(&self, filter: RouteFilter) -> Result<Vec<Route>> {
@@ -221,14 +239,28 @@ impl Netlink {
                 }
         };
         let read = |kind, body: &[u8]| {
-            let route = (kind == RTM_NEWROUTE).then(|| Route::read(body)).flatten();
-            route.filter(wanted)
+            let routes = (kind == RTM_NEWROUTE).then(|| Route::read(body)).flatten();
+            routes.map(|list| list.into_iter().filter(wanted).collect::<Vec<_>>())
         };
         let request = Request::new(&RouteNetlinkMessage::GetRoute(message));
         match self.socket.borrow_mut().dump(&request, || "list routes".to_owned(), read) {
             // No such table or link; or a kernel without this family.
             Err(e) if e.is_not_found() || e.is_unsupported() => Ok(Vec::new()),
-            other => other,
+            Ok(lists) => Ok(lists.into_iter().flatten().collect()),
+            Err(e) => Err(e),
         }
     }
+}
+
+/// Link and gateway of each next hop (`struct rtnexthop`) of a route that has several.
+fn next_hops(mut list: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
+    const HEADER: usize = 8;
+    let mut hops = Vec::new();
+    while let (Some(length), Some(link)) = (u16_at(list, 0).map(usize::from), u32_at(list, 4)) {
+        let Some(hop) = list.get(..length.max(HEADER)) else { break };
+        let gateway = Attributes::after(hop, HEADER).find(|(kind, _)| *kind == libc::RTA_GATEWAY);
+        hops.push((link, gateway.and_then(|(_, value)| ip_of(value))));
+        list = list.get(hop.len().next_multiple_of(4)..).unwrap_or_default();
+    }
+    hops
 }

@@ -1,9 +1,10 @@
 //! Addresses, routes and neighbours in namespaces of the test's own. Needs root.
 
 use ipnetwork::IpNetwork;
-use netlink::{Change, Mac, Netlink, Peer, Route, RouteFilter, Veth};
+use netlink::{Change, Mac, Netlink, Peer, Route, RouteFilter, Veth, Watch};
 use netns::Netns;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 fn net(text: &str) -> IpNetwork {
     text.parse().unwrap_or(IpNetwork::V4(ipnetwork::Ipv4Network::from(Ipv4Addr::UNSPECIFIED)))
@@ -124,4 +125,47 @@ fn neighbours_are_set_by_hand() {
     assert_eq!((list[0].ip, list[0].mac, list[0].permanent), (ip("10.1.2.1"), Some(mac), true));
     assert!(netlink.delete_neighbour(link, ip("10.1.2.1")).expect("delete"));
     assert!(!netlink.delete_neighbour(link, ip("10.1.2.1")).expect("again"));
+}
+
+#[test]
+fn routes_with_the_same_destination_are_appended() {
+    let space = Netns::anonymous().expect("namespace");
+    let (netlink, link) = link(&space).expect("link");
+    netlink.add_address(link, net("10.1.2.3/24"), false).expect("address");
+    netlink.add_address(link, net("fd00::3/64"), false).expect("address");
+    for (dst, hops) in [("0.0.0.0/0", ["10.1.2.1", "10.1.2.2"]), ("::/0", ["fd00::1", "fd00::2"])] {
+        for hop in hops {
+            let gateway = Some(ip(hop));
+            let route = Route { gateway, link: Some(link), ..Route::to(net(dst)) };
+            netlink.append_route(&route).expect("append");
+            assert!(netlink.append_route(&route).expect_err("the same").is_exists());
+        }
+        let all = netlink.routes(RouteFilter { link: Some(link), table: Some(254) }).expect("list");
+        let found: Vec<_> =
+            all.iter().filter(|r| r.dst == net(dst)).filter_map(|r| r.gateway).collect();
+        assert_eq!(found, hops.map(ip));
+    }
+}
+
+#[test]
+fn a_notice_ends_the_wait() {
+    let space = Netns::anonymous().expect("namespace");
+    let limit = Duration::from_secs(10);
+    let (netlink, watch) = space
+        .run(|| (Netlink::open().expect("socket"), Watch::open().expect("watch")))
+        .expect("enter");
+    let peer = Peer { name: "d1", namespace: None, mac: None };
+    let pair = Veth { name: "d0", mtu: None, mac: None, master: None, up: true, peer };
+    netlink.create_veth(&pair).expect("veth");
+    let link = netlink.expect_link("d0").expect("d0").index;
+    assert!(!watch.running(&netlink, link, Duration::from_millis(1)).expect("no carrier"));
+    netlink.set_up(netlink.expect_link("d1").expect("d1").index).expect("up");
+    assert!(watch.running(&netlink, link, limit).expect("carrier"));
+    netlink.add_address(link, net("fd00::1/64"), true).expect("address");
+    let start = Instant::now();
+    let list = watch.settled(&netlink, link, limit).expect("settled");
+    assert!(list.iter().any(|a| a.network == net("fd00::1/64")), "{list:?}");
+    assert!(list.iter().all(|a| !a.tentative && !a.duplicate), "{list:?}");
+    assert!(start.elapsed() < limit);
+    assert!(watch.running(&netlink, 4711, limit).expect_err("gone").is_not_found());
 }
