@@ -70,7 +70,7 @@ const BRIDGE_DRIFTS: &[(Drift, &str)] = &[
 const L2_DRIFTS: &[(Drift, &str)] = &[LINK_DRIFTS[0], LINK_DRIFTS[4], (Drift::PortRemoved, "cni0")];
 
 /// What iptables and nft show once a chain has been made, and the bridge that pods share.
-const STAYS: &[&str] = &["cni0", "10.88.", "fd88:", "nft: table", "iptables-save: *", "CNI-"];
+const STAYS: &[&str] = &["cni0", "10.88.", "fd88:", "nft: table", "tables-save: *", "CNI-"];
 
 /// bridge, IPv4, as most node agents ship it.
 pub fn bridge_v4() -> Subject {
@@ -116,7 +116,7 @@ pub fn bridge_masq_iptables() -> Subject {
                 "bridge",
                 lab,
                 true,
-                json!({"bridge": "cni0", "isDefaultGateway": true,
+                json!({"bridge": "cni0", "isGateway": true,
                 "hairpinMode": true, "ipMasq": true, "ipMasqBackend": "iptables"}),
             )
         },
@@ -143,7 +143,7 @@ pub fn bridge_masq_nftables() -> Subject {
                 "bridge",
                 lab,
                 true,
-                json!({"bridge": "cni0", "isDefaultGateway": true,
+                json!({"bridge": "cni0", "isGateway": true,
                 "ipMasq": true, "ipMasqBackend": "nftables"}),
             )
         },

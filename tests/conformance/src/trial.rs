@@ -18,6 +18,8 @@ pub struct Trial<'s> {
     /// The second pod.
     pub b: Member,
     before: State,
+    // Its wiring is part of the state before.
+    _warm: Option<Member>,
 }
 
 /// A pod with its configuration.
@@ -44,6 +46,7 @@ impl<'s> Trial<'s> {
         trial.add(&other).ok();
         trial.del(&other).ok();
         trial.before = trial.state();
+        trial._warm = Some(other);
         trial
     }
 
@@ -52,7 +55,7 @@ impl<'s> Trial<'s> {
         let lab = Lab::new(&format!("{}-{case}", subject.name));
         let (a, b) = (member(&lab, subject, "a", 1), member(&lab, subject, "b", 2));
         let before = State { node: lab.snapshot(), pods: pods(&[&a, &b]) };
-        Trial { subject, lab, a, b, before }
+        Trial { subject, lab, a, b, before, _warm: None }
     }
 
     /// A further pod. `number` sets its ports and addresses apart; 1 and 2 are taken.
@@ -222,7 +225,8 @@ fn pods(members: &[&Member]) -> Vec<String> {
         for link in member.pod.ip_json("addr show").as_array().into_iter().flatten() {
             let name = link["ifname"].as_str().unwrap_or_default();
             let up = link["flags"].as_array().is_some_and(|f| f.iter().any(|f| f == "UP"));
-            let addresses = member.pod.addresses(name);
+            // The kernel gives lo its addresses, and does not always take them back.
+            let addresses = if name == "lo" { Vec::new() } else { member.pod.addresses(name) };
             lines.push(format!("{}: {name} up {up} {addresses:?}", member.pod.name()));
         }
     }

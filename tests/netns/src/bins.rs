@@ -65,12 +65,12 @@ pub fn reference() -> Option<Bins> {
     None
 }
 
-/// The `podloom` command, found as the plugins are (`PODLOOM_BIN` overrides).
+/// The `podloom` command: in `PODLOOM_BIN_DIR`, else found as the plugins are.
 pub fn podloom() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
-        .get_or_init(|| match std::env::var_os("PODLOOM_BIN") {
-            Some(program) => program.into(),
+        .get_or_init(|| match std::env::var_os("PODLOOM_BIN_DIR") {
+            Some(dir) => PathBuf::from(dir).join("podloom"),
             None => built(&["podloom"]).join("podloom"),
         })
         .clone()
@@ -89,7 +89,8 @@ fn built(programs: &[&str]) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--bins"]);
     for program in programs {
-        cargo.args(["-p", program]);
+        let prefix = if *program == "podloom" { "" } else { "plugin-" };
+        cargo.arg("-p").arg(format!("{prefix}{program}"));
     }
     if release {
         cargo.arg("--release");
