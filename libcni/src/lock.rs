@@ -90,17 +90,15 @@ fn attempt(file: &File, lock: &libc::flock) -> io::Result<bool> {
     }
 }
 
-/// Takes `locks` in order, each through a thread that may wait if it is held elsewhere.
-async fn take(mut file: File, locks: Vec<libc::flock>) -> io::Result<File> {
-    for lock in locks {
-        if attempt(&file, &lock)? {
-            continue;
-        }
-        // If the caller gives up, the thread ends with the lock and drops it with the file.
-        let waiting = tokio::task::spawn_blocking(move || wait(&file, &lock).map(|()| file));
-        file = waiting.await.map_err(io::Error::other)??;
+/// Takes `lock`, through a thread that may wait if it is held elsewhere.
+async fn take(file: File, lock: libc::flock) -> io::Result<File> {
+    if attempt(&file, &lock)? {
+        return Ok(file);
     }
-    Ok(file)
+    // If the caller gives up, the thread ends with the lock and drops it with the file. Until
+    // then it keeps nobody waiting: a request that is not granted yet is in no one's way.
+    let waiting = tokio::task::spawn_blocking(move || wait(&file, &lock).map(|()| file));
+    waiting.await.map_err(io::Error::other)?
 }
 
 fn local<T: Default>(table: &Table<T>, name: &str) -> Arc<T> {
@@ -141,16 +139,17 @@ impl Locks {
             Use::Shared => (Box::new(lock.read_owned().await), libc::F_RDLCK),
             Use::Alone => (Box::new(lock.write_owned().await), libc::F_WRLCK),
         };
-        let gate = |kind| range(Domain::Gate, name, kind);
-        let locks =
-            vec![gate(libc::F_WRLCK), range(Domain::Network, name, kind), gate(libc::F_UNLCK)];
-        Ok(Held { _file: take(self.open()?, locks).await?, _local: local })
+        // In a file of its own, so that who gives up waiting for the network opens the gate.
+        let gate = take(self.open()?, range(Domain::Gate, name, libc::F_WRLCK)).await?;
+        let file = take(self.open()?, range(Domain::Network, name, kind)).await?;
+        drop(gate);
+        Ok(Held { _file: file, _local: local })
     }
 
     /// Takes a container.
     pub(crate) async fn container(&self, id: &str) -> io::Result<Held> {
         let local = local(&self.containers, id).lock_owned().await;
-        let locks = vec![range(Domain::Container, id, libc::F_WRLCK)];
-        Ok(Held { _file: take(self.open()?, locks).await?, _local: Box::new(local) })
+        let file = take(self.open()?, range(Domain::Container, id, libc::F_WRLCK)).await?;
+        Ok(Held { _file: file, _local: Box::new(local) })
     }
 }

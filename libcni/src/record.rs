@@ -201,7 +201,15 @@ mod tests {
     #[test]
     fn corrupt_and_legacy_files_are_told_apart() {
         let read = |text: &str| Entry::read(PathBuf::from("f"), text.as_bytes());
-        for bad in ["", "{", "null", "[]", "{}", "{\"kind\":\"other\"}", "{\"ips\":[{}]}"] {
+        for bad in [
+            "",
+            "{",
+            "null",
+            "[]",
+            "{}",
+            "{\"kind\":\"other\"}",
+            "{\"cniVersion\":\"1.0.0\",\"ips\":[{}]}",
+        ] {
             assert!(matches!(read(bad), Entry::Corrupt { .. }), "{bad}");
         }
         let legacy = json!({"cniVersion": "0.4.0", "ips": [], "dns": {}}).to_string();
