@@ -4,3 +4,6 @@ pub mod conntrack;
 pub mod hostport;
 pub mod iptables;
 pub mod nft;
+pub mod masquerade;
+pub mod names;
+mod record;
