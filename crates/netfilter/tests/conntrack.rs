@@ -2,6 +2,12 @@
 //!
 //! Needs root and the `conntrack` program; reported as skipped without them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of a test fail the test, and a skipped test says so"
+)]
+
 use netfilter::conntrack::{Conntrack, Family, Filter};
 use std::process::Command;
 

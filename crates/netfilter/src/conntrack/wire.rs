@@ -51,11 +51,14 @@ pub(super) fn dump(family: Family, filter: Option<&Filter>) -> Vec<u8> {
     finish(out)
 }
 
+/// Only protocol and port of an IPv6 filter are sent: the kernels of today take the result of
+/// comparing two IPv6 addresses the wrong way round, and leave out just what is wanted.
 fn put_filter(out: &mut Vec<u8>, family: Family, filter: &Filter) {
+    let by_address = |address: Option<IpAddr>| address.filter(|_| family == Family::V4);
     let mut orig = BY_PROTO;
     nest(out, TUPLE_ORIG, |out| {
         nest(out, TUPLE_IP, |out| {
-            if let Some(to) = filter.to {
+            if let Some(to) = by_address(filter.to) {
                 orig |= BY_DST;
                 put_address(out, to, V4_DST, V6_DST);
             }
@@ -69,7 +72,7 @@ fn put_filter(out: &mut Vec<u8>, family: Family, filter: &Filter) {
         });
     });
     let mut reply = 0;
-    if let Some(from) = filter.answered_by.filter(|a| Family::of(*a) == family) {
+    if let Some(from) = by_address(filter.answered_by) {
         reply = BY_SRC;
         nest(out, TUPLE_REPLY, |out| {
             nest(out, TUPLE_IP, |out| put_address(out, from, V4_SRC, V6_SRC));

@@ -36,21 +36,28 @@ fn a_delete_in_a_zone_names_it() {
     assert!(attributes(&message.body[GENERIC..]).any(|a| a == (ZONE, &[0, 9][..])));
 }
 
+fn flags(family: Family, filter: &Filter) -> Vec<u32> {
+    let request = dump(family, Some(filter));
+    let message = messages(&request).next().expect("one").expect("valid");
+    let flags = attributes(&message.body[GENERIC..]).find(|a| a.0 == FILTER).expect("filter").1;
+    attributes(flags).map(|(_, v)| u32::from_ne_bytes(v.try_into().expect("four bytes"))).collect()
+}
+
 #[test]
 fn the_filter_flags_name_what_the_tuple_holds() {
     let filter = Filter {
         protocol: 132,
-        to: Some("2001:db8::1".parse().expect("address")),
+        to: Some("192.0.2.1".parse().expect("address")),
         to_port: Some(80),
-        answered_by: Some("2001:db8:1::2".parse().expect("address")),
+        answered_by: Some("10.0.0.2".parse().expect("address")),
     };
-    let request = dump(Family::V6, Some(&filter));
-    let message = messages(&request).next().expect("one").expect("valid");
-    let flags = attributes(&message.body[GENERIC..]).find(|a| a.0 == FILTER).expect("filter").1;
-    let flags: Vec<_> = attributes(flags)
-        .map(|(_, v)| u32::from_ne_bytes(v.try_into().expect("four bytes")))
-        .collect();
-    assert_eq!(flags, [BY_PROTO | BY_DST | BY_DST_PORT, BY_SRC]);
+    assert_eq!(flags(Family::V4, &filter), [BY_PROTO | BY_DST | BY_DST_PORT, BY_SRC]);
+    let filter = Filter {
+        to: Some("2001:db8::1".parse().expect("address")),
+        answered_by: Some("2001:db8:1::2".parse().expect("address")),
+        ..filter
+    };
+    assert_eq!(flags(Family::V6, &filter), [BY_PROTO | BY_DST_PORT, 0]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod condition;
 pub mod iptables;
 mod nftables;
+pub mod registry;
 mod ruleset;
 
 pub use crate::conntrack::Family;

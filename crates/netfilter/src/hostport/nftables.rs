@@ -249,7 +249,8 @@ impl Nftables {
             let chain = ruleset::chain(family, name);
             let conditions = ruleset::entrance_conditions(&ask(self.nft.rules(chain))?);
             let is_open = conditions.iter().any(Vec::is_empty);
-            if !is_open && !(of_reference && !conditions.is_empty()) {
+            let may_be_narrow = of_reference && !conditions.is_empty();
+            if !is_open && !may_be_narrow {
                 return Err(drift(format!(
                     "chain {chain}: does not lead every packet for the node to the port mappings"
                 )));
