@@ -224,12 +224,13 @@ fn files(base: &Path, dir: &Path, lines: &mut Vec<String>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        // host-local's index of its leases stays, like its lock.
+        if path.is_dir() && !path.ends_with(".podloom") {
             files(base, &path, lines);
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == "lock" || name.starts_with("last_reserved_ip.") {
+        if name == ".podloom" || name == "lock" || name.starts_with("last_reserved_ip.") {
             continue;
         }
         let content = std::fs::read(&path).unwrap_or_default();
