@@ -4,7 +4,7 @@ use super::player::{Player, Prepared, Subject};
 use super::{OURS, PEER, Stage, config};
 use crate::error::{About, Error, Result};
 use crate::invoke::{Outcome, Verb, invoke};
-use crate::race::{Compare, Row, Scenario};
+use crate::race::{Compare, Row, Scenario, Turns};
 use serde_json::Value;
 use std::sync::Barrier;
 use std::thread;
@@ -36,9 +36,9 @@ pub(crate) fn burst(stage: &Stage<'_>) -> Result<Scenario> {
         let row = |verb| Row::new(team.name, verb);
         lanes.push(Lane { player, rows: [row("ADD"), row(ALL_ADDS), row("DEL"), row(ALL_DELS)] });
     }
-    for round in 0..stage.options.rounds(4) {
-        for turn in 0..lanes.len() {
-            let lane = (round + turn) % lanes.len();
+    let mut turns = Turns::of(lanes.len());
+    for _ in 0..stage.options.rounds(4) {
+        for lane in turns.shuffled() {
             lanes[lane].round()?;
         }
     }

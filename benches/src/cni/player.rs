@@ -4,7 +4,7 @@ use super::Team;
 use crate::error::{About, Error, Result};
 use crate::invoke::{Outcome, Verb, invoke};
 use crate::node::{Node, Site};
-use crate::race::Racer;
+use crate::race::{Racer, mix};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -205,14 +205,6 @@ pub(crate) fn container_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let serial = NEXT.fetch_add(1, Ordering::Relaxed);
     (0..4).map(|part| format!("{:016x}", mix(serial * 4 + part))).collect()
-}
-
-/// The finaliser of the splitmix64 generator: neighbours in, nothing alike out.
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
