@@ -4,6 +4,7 @@ pub mod conntrack;
 pub mod hostport;
 pub mod iptables;
 pub mod nft;
+pub mod macspoof;
 pub mod masquerade;
 pub mod names;
 mod record;

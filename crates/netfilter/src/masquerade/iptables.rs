@@ -6,11 +6,11 @@
 
 use super::{Masquerade, Owner};
 use crate::iptables::{
-    Family, SavedRule, Script, has_legacy_table, has_nft_chain, is_installed, quoted, rules_of,
+    Family, Running, SavedRule, Script, has_legacy_table, is_installed, quoted, rules_of,
     rules_of_table,
 };
 use crate::names::{chain_name, iptables_comment, parse_iptables_comment};
-use crate::nft;
+use crate::nft::{self, Nft};
 use cni_types::{Attachment, Code, Error, Result};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
@@ -121,39 +121,61 @@ fn delete_script(
     Some(script)
 }
 
-/// Runs the transactions of both families at the same time.
-fn run_all(scripts: impl IntoIterator<Item = Script>) -> Result<()> {
-    let running: Vec<_> = scripts.into_iter().map(Script::spawn).collect();
-    super::joined(running.into_iter().map(|started| started?.finish()))
+/// Transactions of both families, running at the same time.
+pub(super) struct Transactions(Vec<Result<Running>>);
+
+impl Transactions {
+    fn start(scripts: impl IntoIterator<Item = Script>) -> Transactions {
+        Transactions(scripts.into_iter().map(Script::spawn).collect())
+    }
+
+    /// Waits for all.
+    pub(super) fn finish(self) -> Result<()> {
+        super::joined(self.0.into_iter().map(|started| started?.finish()))
+    }
 }
 
 pub(super) fn setup(wish: &Masquerade<'_>, kin: &[IpNetwork]) -> Result<()> {
     let names = Names::of(&wish.owner);
-    run_all(Family::ALL.iter().filter_map(|f| setup_script(*f, &names, wish.addresses, kin)))
+    let script = |family: &Family| setup_script(*family, &names, wish.addresses, kin);
+    Transactions::start(Family::ALL.iter().filter_map(script)).finish()
 }
 
-/// Deletes rules that are as recorded. False if they were not; what is left is for
+/// Begins to delete rules, which fails if they are not as recorded; what is left then is for
 /// [`delete_found`], which also says why if it cannot be deleted.
 pub(super) fn delete_recorded(
     owner: &Owner<'_>,
     addresses: &[IpNetwork],
     kin: &[IpNetwork],
-) -> bool {
+) -> Transactions {
     let names = Names::of(owner);
-    run_all(Family::ALL.iter().filter_map(|f| delete_script(*f, &names, addresses, kin))).is_ok()
+    let script = |family: &Family| delete_script(*family, &names, addresses, kin);
+    Transactions::start(Family::ALL.iter().filter_map(script))
+}
+
+fn nft_family(family: Family) -> nft::Family {
+    match family {
+        Family::V4 => nft::Family::Ip,
+        Family::V6 => nft::Family::Ip6,
+    }
 }
 
 /// Whether `chain` can be there; without a process. The legacy tables do not tell their chains.
-fn may_exist(family: Family, chain: &str) -> bool {
-    let in_nft = has_nft_chain(family, TABLE, chain).unwrap_or(false);
+fn may_exist(nft: Option<&mut Nft>, family: Family, chain: &str) -> bool {
+    let at = nft::ChainRef::new(nft_family(family), TABLE, chain);
+    let in_nft = nft.is_some_and(|nft| matches!(nft.chain(at), Ok(Some(_))));
     (in_nft || has_legacy_table(family, TABLE)) && is_installed(family)
 }
 
 /// Deletes whatever rules of `owner` are there, but those for the addresses of its kin.
-pub(super) fn delete_found(owner: &Owner<'_>, kin: &[IpNetwork]) -> Result<()> {
+pub(super) fn delete_found(
+    mut nft: Option<&mut Nft>,
+    owner: &Owner<'_>,
+    kin: &[IpNetwork],
+) -> Result<()> {
     let names = Names::of(owner);
     super::joined(Family::ALL.map(|family| {
-        if !may_exist(family, &names.chain) {
+        if !may_exist(nft.as_deref_mut(), family, &names.chain) {
             return Ok(());
         }
         let kin = of_family(family, kin);
@@ -202,9 +224,9 @@ pub(super) fn check(wish: &Masquerade<'_>) -> Result<()> {
 }
 
 /// Removes the chains of containers of `network` that are in no valid attachment.
-pub(super) fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
+pub(super) fn gc(mut nft: Option<&mut Nft>, network: &str, valid: &[Attachment]) -> Result<()> {
     super::joined(Family::ALL.map(|family| {
-        if !any_chain_may_exist(family) {
+        if !any_chain_may_exist(nft.as_deref_mut(), family) {
             return Ok(());
         }
         let rules = rules_of_table(family, TABLE)?;
@@ -221,14 +243,10 @@ pub(super) fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
 }
 
 /// Whether there are chains with names of this kind; without a process.
-fn any_chain_may_exist(family: Family) -> bool {
-    let table_family = match family {
-        Family::V4 => nft::Family::Ip,
-        Family::V6 => nft::Family::Ip6,
-    };
-    let chains = nft::Nft::open().and_then(|mut nft| nft.chains(table_family, TABLE));
+fn any_chain_may_exist(nft: Option<&mut Nft>, family: Family) -> bool {
+    let chains = nft.map(|nft| nft.chains(nft_family(family), TABLE));
     let in_nft =
-        chains.is_ok_and(|chains| chains.iter().any(|chain| chain.name.starts_with("CNI-")));
+        matches!(chains, Some(Ok(chains)) if chains.iter().any(|c| c.name.starts_with("CNI-")));
     (in_nft || has_legacy_table(family, TABLE)) && is_installed(family)
 }
 

@@ -60,7 +60,7 @@ pub struct Masquerade<'a> {
     pub addresses: &'a [IpNetwork],
 }
 
-/// How far [`teardown`] looks.
+/// How far a [`Teardown`] looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
     /// What a record of ours names. Costs one failed `open` where there is none.
@@ -168,26 +168,95 @@ fn nft_works() -> Result<()> {
 /// Removes the rules of `owner`, whichever backend and whoever made them. Nothing there is fine.
 ///
 /// # Errors
-/// Those of the backends; the record is kept then, so that the next call tries again.
+/// As for [`Teardown::finish`].
 pub fn teardown(owner: &Owner<'_>, search: Search) -> Result<()> {
-    let records = Records::of(RECORDS);
-    match records.read(owner)?.as_ref().map(Rules::of) {
-        None if search == Search::Recorded => return Ok(()),
-        Some(Rules::Nftables(handles))
-            if !handles.is_empty() && nftables::delete_recorded(owner, &handles)? => {}
-        Some(Rules::Iptables(addresses))
-            if iptables::delete_recorded(
-                owner,
-                &addresses,
-                &addresses_of(&records.kin(owner)?),
-            ) => {}
-        _ => {
-            let kin = addresses_of(&records.kin(owner)?);
-            let results = [nftables::delete_found(owner), iptables::delete_found(owner, &kin)];
-            joined(results)?;
-        }
+    Teardown::begin(owner, search)?.finish()
+}
+
+/// A removal of rules that is under way.
+///
+/// The kernel lets whoever deletes rules wait for a grace period, as it does whoever deletes a
+/// link. Between [`Teardown::begin`] and [`Teardown::finish`] a DEL deletes its links, so that it
+/// waits for both at once. Dropped unfinished, the record stays, and the next call completes it.
+#[must_use = "finish it, after the links are deleted"]
+pub struct Teardown<'a> {
+    owner: Owner<'a>,
+    records: Records,
+    /// Open to the end: closing it waits for the kernel.
+    nft: Option<Nft>,
+    step: Step,
+}
+
+enum Step {
+    /// There was no record, and no more was asked for.
+    Nothing,
+    Deleted,
+    Deleting(iptables::Transactions),
+    Search,
+}
+
+impl<'a> Teardown<'a> {
+    /// Begins to remove the rules of `owner`.
+    ///
+    /// # Errors
+    /// The record or the kernel's rules cannot be read.
+    pub fn begin(owner: &Owner<'a>, search: Search) -> Result<Teardown<'a>> {
+        let records = Records::of(RECORDS);
+        let mut nft = None;
+        let step = match records.read(owner)?.as_ref().map(Rules::of) {
+            None if search == Search::Recorded => Step::Nothing,
+            Some(Rules::Nftables(handles)) if !handles.is_empty() => {
+                nft = open_nft()?;
+                let deleted = match &mut nft {
+                    Some(nft) => nftables::delete_recorded(nft, owner, &handles)?,
+                    None => false,
+                };
+                if deleted { Step::Deleted } else { Step::Search }
+            }
+            Some(Rules::Iptables(addresses)) => {
+                let kin = addresses_of(&records.kin(owner)?);
+                Step::Deleting(iptables::delete_recorded(owner, &addresses, &kin))
+            }
+            _ => Step::Search,
+        };
+        Ok(Teardown { owner: *owner, records, nft, step })
     }
-    records.remove(owner)
+
+    /// Waits until the rules are gone.
+    ///
+    /// # Errors
+    /// Those of the backends; the record is kept then, so that the next call tries again.
+    pub fn finish(mut self) -> Result<()> {
+        match std::mem::replace(&mut self.step, Step::Nothing) {
+            Step::Nothing => return Ok(()),
+            Step::Deleted => {}
+            Step::Deleting(transactions) => {
+                if transactions.finish().is_err() {
+                    self.search()?;
+                }
+            }
+            Step::Search => self.search()?,
+        }
+        self.records.remove(&self.owner)
+    }
+
+    fn search(&mut self) -> Result<()> {
+        if self.nft.is_none() {
+            self.nft = open_nft()?;
+        }
+        let owner = &self.owner;
+        let kin = addresses_of(&self.records.kin(owner)?);
+        let over_nft = self.nft.as_mut().map_or(Ok(()), |nft| nftables::delete_found(nft, owner));
+        joined([over_nft, iptables::delete_found(self.nft.as_mut(), owner, &kin)])
+    }
+}
+
+/// nf_tables, unless this kernel lacks it: then it has no rules either.
+fn open_nft() -> Result<Option<Nft>> {
+    match Nft::open() {
+        Err(e) if e.is_unsupported() => Ok(None),
+        other => Ok(Some(other?)),
+    }
 }
 
 fn joined(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
@@ -228,8 +297,9 @@ pub fn check(wish: &Masquerade<'_>) -> Result<()> {
 /// All that went wrong, after everything was tried.
 pub fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
     let mut results = vec![gc_records(network, valid)];
-    results.push(nftables::gc(network, valid));
-    results.push(iptables::gc(network, valid));
+    let mut nft = open_nft()?;
+    results.extend(nft.as_mut().map(|nft| nftables::gc(nft, network, valid)));
+    results.push(iptables::gc(nft.as_mut(), network, valid));
     joined(results)
 }
 

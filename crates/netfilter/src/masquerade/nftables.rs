@@ -58,9 +58,20 @@ fn address_rule(owner: &Owner<'_>, address: IpNetwork) -> Rule<'static> {
         .comment(comment(owner))
 }
 
-/// The whole layout is written each time: what was tampered with heals, as with the reference.
-fn batch(wish: &Masquerade<'_>) -> Result<Batch> {
+/// The rules alone where the layout around them is whole; else the layout too, which heals what
+/// was tampered with. Nothing is deleted in the ordinary case: see [`Nft`] on what that would cost.
+fn batch(nft: &mut Nft, wish: &Masquerade<'_>) -> Result<Batch> {
     let mut batch = Batch::new();
+    if !is_whole(nft)? {
+        add_layout(&mut batch)?;
+    }
+    for address in wish.addresses {
+        batch.add_rule_echo(&address_rule(&wish.owner, *address));
+    }
+    Ok(batch)
+}
+
+fn add_layout(batch: &mut Batch) -> Result<()> {
     let text = "Masquerading for plugins from github.com/containernetworking/plugins";
     batch.add_table(&Table { family: Family::Inet, name: TABLE, comment: Some(text) });
     let text = "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet";
@@ -72,14 +83,30 @@ fn batch(wish: &Masquerade<'_>) -> Result<Batch> {
     for rule in postrouting_rules()? {
         batch.add_rule(&rule);
     }
-    for address in wish.addresses {
-        batch.add_rule_echo(&address_rule(&wish.owner, *address));
-    }
-    Ok(batch)
+    Ok(())
+}
+
+/// Whether the base chain is there and calls the pods' rules. Its `goto` proves that their chain
+/// is there too.
+fn is_whole(nft: &mut Nft) -> Result<bool> {
+    let listed = nft.rules(POSTROUTING)?;
+    let wanted = postrouting_rules()?;
+    let same = |(rule, want): (&RuleInfo, &Rule<'_>)| rule.exprs() == want.exprs;
+    let whole = listed.len() == wanted.len() && listed.iter().zip(&wanted).all(same);
+    Ok(whole && nft.chain(POSTROUTING)?.is_some_and(|chain| chain.is_base))
 }
 
 pub(super) fn setup(wish: &Masquerade<'_>, mut claim: Claim) -> Result<()> {
-    let receipt = Nft::open()?.commit(batch(wish)?)?;
+    let mut nft = Nft::open()?;
+    let batch = batch(&mut nft, wish)?;
+    let receipt = match nft.commit(batch) {
+        // Somebody flushed the ruleset in between.
+        Err(e) if e.is_not_found() => {
+            let batch = self::batch(&mut nft, wish)?;
+            nft.commit(batch)?
+        }
+        other => other?,
+    };
     let mut lines = String::new();
     for (address, handle) in wish.addresses.iter().zip(receipt.handles) {
         // Writing to a String cannot fail.
@@ -94,8 +121,7 @@ fn is_of(rule: &RuleInfo, prefix: &str) -> bool {
 
 /// Deletes the rules with these handles, without listing any other. False if they are not what
 /// the record says; then nothing was deleted.
-pub(super) fn delete_recorded(owner: &Owner<'_>, handles: &[u64]) -> Result<bool> {
-    let mut nft = Nft::open()?;
+pub(super) fn delete_recorded(nft: &mut Nft, owner: &Owner<'_>, handles: &[u64]) -> Result<bool> {
     let hash = instance_hash(owner);
     let mut batch = Batch::new();
     for handle in handles {
@@ -111,12 +137,12 @@ pub(super) fn delete_recorded(owner: &Owner<'_>, handles: &[u64]) -> Result<bool
 }
 
 /// Deletes the rules of `owner` wherever they are in the chain.
-pub(super) fn delete_found(owner: &Owner<'_>) -> Result<()> {
+pub(super) fn delete_found(nft: &mut Nft, owner: &Owner<'_>) -> Result<()> {
     let hash = instance_hash(owner);
-    delete_where(|rule| is_of(rule, &hash))
+    delete_where(nft, |rule| is_of(rule, &hash))
 }
 
-pub(super) fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
+pub(super) fn gc(nft: &mut Nft, network: &str, valid: &[Attachment]) -> Result<()> {
     let ours = network_hash(network) + "-";
     let keep: HashSet<String> = valid
         .iter()
@@ -125,14 +151,10 @@ pub(super) fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
         })
         .collect();
     let kept = |comment: &str| comment.split_once(',').is_some_and(|(hash, _)| keep.contains(hash));
-    delete_where(|rule| is_of(rule, &ours) && !rule.comment.as_deref().is_some_and(kept))
+    delete_where(nft, |rule| is_of(rule, &ours) && !rule.comment.as_deref().is_some_and(kept))
 }
 
-fn delete_where(unwanted: impl Fn(&RuleInfo) -> bool) -> Result<()> {
-    let mut nft = match Nft::open() {
-        Err(e) if e.is_unsupported() => return Ok(()),
-        other => other?,
-    };
+fn delete_where(nft: &mut Nft, unwanted: impl Fn(&RuleInfo) -> bool) -> Result<()> {
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
         let rules = match nft.rules(CHECKS) {
@@ -171,12 +193,8 @@ pub(super) fn check(wish: &Masquerade<'_>, handles: &[u64]) -> Result<()> {
             return Err(drift(&format!("the rule for {address} is not in {CHECKS}")));
         }
     }
-    let chain = nft.chain(POSTROUTING)?;
-    let listed = nft.rules(POSTROUTING)?;
-    let calls = postrouting_rules()?;
-    let complete = calls.iter().all(|want| listed.iter().any(|rule| rule.exprs() == want.exprs));
-    if !complete || !chain.is_some_and(|chain| chain.is_base) {
-        return Err(drift(&format!("{POSTROUTING} does not call {}", CHECKS.name)));
+    if !is_whole(&mut nft)? {
+        return Err(drift(&format!("{POSTROUTING} does not lead to {}", CHECKS.name)));
     }
     Ok(())
 }

@@ -34,6 +34,12 @@ const REPLY_SPACE: usize = 2048;
 const DUMP_ATTEMPTS: usize = 64;
 
 /// nf_tables of the network namespace in which it was opened.
+///
+/// When any netfilter netlink socket is closed, the kernel first waits until everything that was
+/// deleted in its namespace has been freed, an RCU grace period (10 ms or so), and holds up all
+/// other nf_tables changes meanwhile. So: an ADD deletes nothing, and a DEL keeps its `Nft` until
+/// it has done its other slow work (the kernel frees in the background; the close then finds
+/// nothing to wait for).
 pub struct Nft {
     socket: Socket,
     buffer: Vec<u8>,
