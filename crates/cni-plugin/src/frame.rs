@@ -94,8 +94,10 @@ pub fn run<P: Plugin>() -> ExitCode {
         Ok(Some(document)) => (document, ExitCode::SUCCESS),
         Err(error) => (error.to_value(&version), ExitCode::FAILURE),
     };
+    // In one piece: standard output is written line by line otherwise, each a call to the kernel.
+    let text = format!("{document:#}\n");
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{document:#}").and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => code,
         Err(fault) => {
             eprintln!("standard output: cannot be written: {fault}");
