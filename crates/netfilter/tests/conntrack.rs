@@ -29,9 +29,11 @@ fn track(protocol: &str, from: &str, to: &str, port: u16, answer: &str) {
     command.args(["-I", "-p", protocol, "-t", "300", "-s", from, "-d", to]);
     command.args(["-r", answer, "-q", from, "--sport", "40000", "--dport", &port.to_string()]);
     command.args(["--reply-port-src", &port.to_string(), "--reply-port-dst", "40000"]);
-    match protocol {
-        "tcp" | "sctp" => drop(command.args(["--state", "ESTABLISHED"])),
-        _ => {}
+    if protocol != "udp" {
+        command.args(["--state", "ESTABLISHED"]);
+    }
+    if protocol == "sctp" {
+        command.args(["--orig-vtag", "1", "--reply-vtag", "2"]);
     }
     let output = command.output().expect("conntrack");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -61,4 +63,39 @@ fn only_what_is_meant_is_forgotten() {
     let six = Filter { to: Some("2001:db8::1".parse().expect("address")), ..udp };
     assert_eq!(conntrack.forget(Family::V6, &six, |_| true).expect("forget"), 1);
     assert_eq!(conntrack.list(Family::V6, &udp).expect("list").len(), 0);
+}
+
+#[test]
+fn a_sweep_takes_what_matches_and_nothing_else() {
+    if !own_namespace() {
+        return;
+    }
+    assert!(netfilter::conntrack::is_empty());
+    track("udp", "192.0.2.7", "192.0.2.1", 53, "10.1.0.9");
+    track("udp", "192.0.2.8", "192.0.2.2", 53, "10.1.0.9");
+    track("udp", "192.0.2.9", "192.0.2.1", 53, "10.1.0.8");
+    track("udp", "192.0.2.7", "192.0.2.1", 54, "10.1.0.9");
+    track("tcp", "192.0.2.7", "192.0.2.1", 53, "10.1.0.9");
+    track("sctp", "192.0.2.7", "192.0.2.1", 53, "10.1.0.9");
+    track("udp", "2001:db8::7", "2001:db8::1", 53, "2001:db8:1::9");
+    track("udp", "2001:db8::7", "2001:db8::2", 53, "2001:db8:1::8");
+    assert!(!netfilter::conntrack::is_empty());
+    let mut conntrack = Conntrack::open().expect("socket");
+    let ip = |text: &str| Some(text.parse().expect("address"));
+    let count = |c: &mut Conntrack, family, protocol| {
+        c.list(family, &Filter::protocol(protocol)).expect("list").len()
+    };
+    let port = Filter { to_port: Some(53), ..Filter::protocol(17) };
+    let pod = Filter { answered_by: ip("10.1.0.9"), to: ip("192.0.2.1"), ..port };
+    conntrack.sweep(Family::V4, &pod).expect("sweep");
+    assert_eq!(count(&mut conntrack, Family::V4, 17), 3);
+    conntrack.sweep(Family::V4, &Filter { to: ip("192.0.2.2"), ..port }).expect("sweep");
+    assert_eq!(count(&mut conntrack, Family::V4, 17), 2);
+    conntrack.sweep(Family::V4, &Filter { protocol: 132, ..port }).expect("sweep");
+    assert_eq!(count(&mut conntrack, Family::V4, 132), 0);
+    let six = Filter { answered_by: ip("2001:db8:1::9"), ..port };
+    conntrack.sweep(Family::V6, &six).expect("sweep");
+    assert_eq!(count(&mut conntrack, Family::V6, 17), 1);
+    assert_eq!(count(&mut conntrack, Family::V4, 6), 1);
+    assert_eq!(count(&mut conntrack, Family::V4, 17), 2);
 }

@@ -12,6 +12,13 @@ use std::io;
 /// Room for the largest part of a dump the kernel sends at once, in bytes.
 const BUFFER: usize = 64 * 1024;
 
+/// Whether the calling thread's network namespace tracks any connection. To list none costs the
+/// kernel as much as to list many: it walks a table sized for the machine.
+pub fn is_empty() -> bool {
+    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")
+        .is_ok_and(|count| count.trim() == "0")
+}
+
 /// A ctnetlink socket of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Conntrack {
@@ -69,8 +76,32 @@ impl Conntrack {
         Ok(gone)
     }
 
+    /// Removes all entries that match `filter`.
+    ///
+    /// The kernel does it alone where it can: since 6.11, and not by IPv6 address. It then looks
+    /// at every entry once without listing any, which is some eighty times faster.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn sweep(&mut self, family: Family, filter: &Filter) -> io::Result<()> {
+        let by_address = filter.to.is_some() || filter.answered_by.is_some();
+        if family == Family::V4 || !by_address {
+            let sequence = self.send(wire::sweep(family, filter))?;
+            match self.acknowledged(sequence) {
+                Err(error) if wire::is_unsupported(&error) => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        self.forget(family, filter, |_| true).map(|_| ())
+    }
+
     fn delete(&mut self, family: Family, entry: &Entry) -> io::Result<bool> {
         let sequence = self.send(wire::delete(family, entry))?;
+        self.acknowledged(sequence)
+    }
+
+    /// Whether what was to be deleted was there.
+    fn acknowledged(&mut self, sequence: u32) -> io::Result<bool> {
         loop {
             let mut buffer = Vec::with_capacity(BUFFER);
             self.socket.recv(&mut buffer, 0)?;

@@ -51,6 +51,16 @@ pub(super) fn dump(family: Family, filter: Option<&Filter>) -> Vec<u8> {
     finish(out)
 }
 
+/// A request to remove all entries that match `filter`. Its number is still 0.
+///
+/// Kernels before 6.11 take the tuple for that of one entry and refuse it, as it names no
+/// sender: they never remove more than was asked for.
+pub(super) fn sweep(family: Family, filter: &Filter) -> Vec<u8> {
+    let mut out = header(DELETE, NLM_F_REQUEST | NLM_F_ACK, family);
+    put_filter(&mut out, family, filter);
+    finish(out)
+}
+
 /// Only protocol and port of an IPv6 filter are sent: the kernels of today take the result of
 /// comparing two IPv6 addresses the wrong way round, and leave out just what is wanted.
 fn put_filter(out: &mut Vec<u8>, family: Family, filter: &Filter) {
