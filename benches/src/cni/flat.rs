@@ -3,7 +3,7 @@
 use super::config::{self, NETWORK, PREFIX};
 use super::floored::ready_bridge;
 use super::player::{Player, Subject, container_id};
-use super::{Backend, OURS, Stage, Team, boxed};
+use super::{Backend, OURS, Stage, Team};
 use crate::error::{About, Result};
 use crate::invoke::Verb;
 use crate::node::Node;
@@ -20,16 +20,17 @@ const LEASES: usize = 20_000;
 const MAPPINGS: usize = 2_000;
 const MAPPINGS_EACH: usize = 10;
 
-/// The same plugin on an empty node and on a full one.
-struct Pair {
-    racers: Vec<Box<dyn Racer>>,
+/// Plugins, each on an empty node and on a full one. Each pair has a race of its own: beside one
+/// that reads 20,000 files, all caches would be cold.
+struct Pairs {
+    racers: Vec<[Box<dyn Racer>; 2]>,
     compare: Vec<Compare>,
     notes: Vec<String>,
 }
 
-impl Pair {
-    fn new() -> Pair {
-        Pair { racers: Vec::new(), compare: Vec::new(), notes: Vec::new() }
+impl Pairs {
+    fn new() -> Pairs {
+        Pairs { racers: Vec::new(), compare: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds a contestant twice; `fill` makes its second node a full one.
@@ -46,7 +47,7 @@ impl Pair {
         let mut on_full = stage.player(team, &full, 2, &config)?;
         ready_bridge(on_full.node())?;
         fill(&mut on_full)?;
-        self.racers.extend(boxed([on_empty, on_full]));
+        self.racers.push([Box::new(on_empty), Box::new(on_full)]);
         self.compare.push(Compare::cost(&full, &empty));
         Ok(())
     }
@@ -62,87 +63,90 @@ impl Pair {
         title: String,
         rounds: usize,
     ) -> Result<Scenario> {
-        let rows = race(&mut self.racers, verbs, rounds)?;
+        let mut rows = Vec::new();
+        for pair in &mut self.racers {
+            rows.extend(race(pair, verbs, rounds)?);
+        }
         Ok(Scenario { name, title, rows, compare: self.compare, notes: self.notes })
     }
 }
 
 /// Bridge with host-local among 500 containers and 20,000 leases.
 pub(crate) fn bridge(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut pair = Pair::new();
+    let mut pairs = Pairs::new();
     for team in stage.teams() {
-        pair.enter(stage, (&team, team.name), config::bridge, |player| {
+        pairs.enter(stage, (&team, team.name), config::bridge, |player| {
             crowd(player)?;
             leases(player.node(), LEASES - CONTAINERS)
         })?;
     }
     let title = format!("flat: bridge, {CONTAINERS} containers and {LEASES} leases");
-    pair.race("flat-bridge", title, stage.options.rounds(30))
+    pairs.race("flat-bridge", title, stage.options.rounds(30))
 }
 
 /// With ipMasq; the reference only in full mode, where filling its node takes long.
 pub(crate) fn masquerade(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut pair = Pair::new();
+    let mut pairs = Pairs::new();
     for team in stage.teams() {
-        if skipped(stage, &team, &mut pair.notes) {
+        if skipped(stage, &team, &mut pairs.notes) {
             continue;
         }
         for backend in Backend::BOTH {
             if team.knows("bridge", backend) {
                 let label = format!("{} {}", team.name, backend.as_str());
                 let config = |node: &Node| config::masquerade(node, backend);
-                pair.enter(stage, (&team, &label), config, crowd)?;
+                pairs.enter(stage, (&team, &label), config, crowd)?;
             }
         }
     }
     let title = format!("flat: bridge with ipMasq, {CONTAINERS} containers");
-    pair.race("flat-masquerade", title, stage.options.rounds(20))
+    pairs.race("flat-masquerade", title, stage.options.rounds(20))
 }
 
 /// Host-local alone among 20,000 leases.
 pub(crate) fn host_local(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut pair = Pair::new();
+    let mut pairs = Pairs::new();
     for team in stage.teams() {
         let fill = |player: &mut Player| leases(player.node(), LEASES);
-        pair.enter(stage, (&team, team.name), config::host_local, fill)?;
+        pairs.enter(stage, (&team, team.name), config::host_local, fill)?;
     }
     let title = format!("flat: host-local, {LEASES} leases");
-    pair.race("flat-host-local", title, stage.options.rounds(30))
+    pairs.race("flat-host-local", title, stage.options.rounds(30))
 }
 
 /// Ten mappings among 2,000; the reference only in full mode.
 pub(crate) fn portmap(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut pair = Pair::new();
+    let mut pairs = Pairs::new();
     for team in stage.teams() {
-        if skipped(stage, &team, &mut pair.notes) {
+        if skipped(stage, &team, &mut pairs.notes) {
             continue;
         }
         for backend in Backend::BOTH {
             if team.knows("portmap", backend) {
                 let label = format!("{} {}", team.name, backend.as_str());
                 let config = |node: &Node| config::portmap(node, backend, 20_000, MAPPINGS_EACH);
-                pair.enter(stage, (&team, &label), config, |player| mappings(player, backend))?;
+                pairs.enter(stage, (&team, &label), config, |player| mappings(player, backend))?;
             }
         }
     }
     let title = format!("flat: portmap with {MAPPINGS_EACH} mappings among {MAPPINGS}");
-    pair.race("flat-portmap", title, stage.options.rounds(15))
+    pairs.race("flat-portmap", title, stage.options.rounds(15))
 }
 
 /// The verbs that the reference answers without doing anything: ours alone, with every container
 /// of the node to be kept.
 pub(crate) fn upkeep(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut pair = Pair::new();
+    let mut pairs = Pairs::new();
     for team in stage.teams().iter().filter(|team| team.name == OURS) {
-        pair.enter(stage, (team, &format!("{OURS} without")), config::bridge, crowd)?;
+        pairs.enter(stage, (team, &format!("{OURS} without")), config::bridge, crowd)?;
         for backend in Backend::BOTH {
             let label = format!("{OURS} {}", backend.as_str());
             let config = |node: &Node| config::masquerade(node, backend);
-            pair.enter(stage, (team, &label), config, crowd)?;
+            pairs.enter(stage, (team, &label), config, crowd)?;
         }
     }
     let title = format!("upkeep: bridge with and without ipMasq, {CONTAINERS} containers to keep");
-    pair.race_in(&[Verb::Status, Verb::Gc], "flat-upkeep", title, stage.options.rounds(10))
+    pairs.race_in(&[Verb::Status, Verb::Gc], "flat-upkeep", title, stage.options.rounds(10))
 }
 
 fn skipped(stage: &Stage<'_>, team: &Team, notes: &mut Vec<String>) -> bool {
