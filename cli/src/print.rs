@@ -1,0 +1,96 @@
+//! Standard output and standard error.
+
+use crate::args::Form;
+use crate::fault::{Fault, Result};
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+
+/// Rows under a head, in columns as wide as their widest cell.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Table {
+        Table { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.into_iter().map(|cell| clean(&cell)).collect());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        };
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}  "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Control characters in names and messages would reach the terminal of whoever looks.
+fn clean(cell: &str) -> String {
+    let cell: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if cell.is_empty() { "-".to_owned() } else { cell }
+}
+
+/// The form that `add` prints its result in.
+pub(crate) fn form_of_result(asked: Option<Form>) -> Form {
+    let usual = if std::io::stdout().is_terminal() { Form::Table } else { Form::Json };
+    asked.unwrap_or(usual)
+}
+
+/// Prints to standard output.
+pub(crate) fn out(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())?)
+}
+
+/// Prints a document to standard output.
+pub(crate) fn json(doc: &Value) -> Result<()> {
+    out(&format!("{doc:#}\n"))
+}
+
+/// Tells people something beside the result.
+pub(crate) fn note(text: &str) {
+    // With standard error closed there is nobody to tell.
+    let _unheard = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Tells a fault in the form asked for.
+pub(crate) fn fault(fault: &Fault, form: Option<Form>) {
+    match form {
+        Some(Form::Json) => note(&serde_json::json!({ "error": fault.document() }).to_string()),
+        _ => note(fault.text().trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_control_characters_do_not_pass() {
+        let mut table = Table::new(&["A", "LONG"]);
+        assert!(table.is_empty());
+        table.row(vec!["wide cell".to_owned(), "x\u{1b}[2J".to_owned()]);
+        table.row(vec![String::new(), "y".to_owned()]);
+        assert_eq!(table.text(), "A          LONG\nwide cell  x [2J\n-          y\n");
+    }
+}
