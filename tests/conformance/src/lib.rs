@@ -19,6 +19,7 @@
 )]
 
 pub mod cases;
+pub mod machine;
 mod subject;
 pub mod subjects;
 mod trial;

@@ -79,6 +79,11 @@ impl Lab {
         Snapshot::take(&self.node, &[self.data_dir(), self.run_dir(), self.cache_dir()])
     }
 
+    /// As [`Lab::snapshot`], with files of these directories instead of the lab's own.
+    pub fn snapshot_with(&self, dirs: &[PathBuf]) -> Snapshot {
+        Snapshot::take(&self.node, dirs)
+    }
+
     /// The node's conntrack entries, one per line, without their ages.
     pub fn conntrack(&self) -> Vec<String> {
         crate::snapshot::conntrack(&self.node)

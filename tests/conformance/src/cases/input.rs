@@ -55,7 +55,7 @@ pub(crate) fn unknown_keys_and_nulls(subject: &Subject) {
         conf[key] = json!({"deep": [1, {"a": null}]});
     }
     conf["nullKey"] = Value::Null;
-    for key in ["dns", "args", "runtimeConfig", "capabilities", "prevResult", "ipam"] {
+    for key in ["dns", "args", "runtimeConfig", "prevResult", "ipam"] {
         if conf.get(key).is_none() {
             conf[key] = Value::Null;
         } else if let Some(object) = conf[key].as_object_mut() {
