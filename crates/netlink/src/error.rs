@@ -68,6 +68,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<Error> for cni_types::Error {
+    fn from(error: Error) -> cni_types::Error {
+        let advice = if error.is_denied() {
+            "this takes root, or CAP_NET_ADMIN in the network namespace"
+        } else if error.is_unsupported() {
+            "this kernel was built without it, or its module is not loaded"
+        } else {
+            ""
+        };
+        cni_types::Error::new(cni_types::Code::Kernel, error.to_string()).with_details(advice)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +92,8 @@ mod tests {
         assert!(error.is_not_found());
         let error = Error { text: "gone".into(), ..error };
         assert_eq!(error.to_string(), "set up link a: No such device (gone)");
-        assert_eq!(Error::local("x", "y").to_string(), "x: y");
+        let local = Error::local("x", "y");
+        assert_eq!(local.to_string(), "x: y");
+        assert_eq!(cni_types::Error::from(local).code, cni_types::Code::Kernel);
     }
 }

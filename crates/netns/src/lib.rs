@@ -78,6 +78,12 @@ impl std::error::Error for Error {
     }
 }
 
+impl From<Error> for cni_types::Error {
+    fn from(error: Error) -> cni_types::Error {
+        cni_types::Error::new(cni_types::Code::InvalidNetns, error.to_string())
+    }
+}
+
 /// What the fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -65,6 +65,16 @@ impl std::error::Error for Error {
     }
 }
 
+impl From<Error> for cni_types::Error {
+    fn from(error: Error) -> cni_types::Error {
+        let advice = match &error {
+            Error::Io { value: Some(_), .. } => "/proc/sys must be writable for this plugin",
+            _ => "",
+        };
+        cni_types::Error::new(cni_types::Code::Kernel, error.to_string()).with_details(advice)
+    }
+}
+
 /// What the fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -1,0 +1,215 @@
+//! ADD: the plan made real.
+
+use crate::config::{Config, Gateway};
+use crate::gateway;
+use crate::plan::Plan;
+use crate::pod::Pod;
+use crate::spoof::Spoof;
+use cni_plugin::{Call, Gate, Owner, Undo, ipam};
+use cni_types::{CniResult, Code, Error, Interface, Result};
+use netfilter::masquerade::{self, Masquerade, Search};
+use netlink::{Change, Kind, Link, Netlink, Peer, PortFlags, Veth, Watch};
+use std::fmt::Display;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long the port may take to pass traffic after both of its ends are up. The kernel needs
+/// microseconds; this bounds a broken one.
+const PORT_LIMIT: Duration = Duration::from_millis(2500);
+
+/// Makes the attachment. The IPAM plugin runs while the links are made.
+///
+/// Undo runs in the reverse order of the making: rules, links, then the lease.
+pub(crate) fn add(call: &Call) -> Result<CniResult> {
+    let config = Config::read(&call.conf, &call.args)?;
+    let owner = Owner::of(call);
+    let pending = ipam::start_add(call)?;
+    let node = Netlink::open()?;
+    let bridge = gateway::ensure_bridge(&node, &config)?;
+    let port = make_pair(&node, call, &config, &bridge)?;
+    let links = Undo::new(|| log("undoing ADD", node.delete_link(port.index)));
+    if let Some(vlans) = &config.vlans {
+        gateway::join_vlans(&node, port.index, &bridge, (&vlans.members, vlans.keep_default))?;
+    }
+    gateway::refuse_advertisements(owner.link());
+    let pod = Pod::enter(call, &config)?;
+    let spoof = Undo::new(|| log("undoing ADD", drop_spoof(call, &config)));
+    if let Some(mac) = pod.link.mac.filter(|_| config.mac_check) {
+        Spoof::of(call).setup(owner.link(), mac)?;
+    }
+
+    let lease = pending.finish()?;
+    let plan = Plan::new(&config, lease.result());
+    pod.configure(call, &config, &plan)?;
+    let mut gateway_link = None;
+    if config.gateway != Gateway::None && config.layer3 {
+        gateway_link = gateway::ensure_gateway_link(&node, &config, &bridge)?;
+        let link = gateway_link.as_ref().unwrap_or(&bridge);
+        gateway::ensure_addresses(&node, link, &config, &plan)?;
+    }
+    let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
+    if let Some(backend) = config.masquerade {
+        let (owner, addresses) = (masquerade_owner(call), plan.addresses());
+        masquerade::setup(&Masquerade { backend, owner, addresses: &addresses })?;
+    }
+    let links_now = Links {
+        // A bridge that somebody else made takes over the address of its first port.
+        bridge: node.expect_link(&bridge.name)?,
+        port: wait_for_port(&node, &port, &config)?,
+        pod: &pod.link,
+        gateway: gateway_link,
+    };
+    let result = links_now.result(call, plan);
+    rules.keep();
+    spoof.keep();
+    links.keep();
+    let _kept = lease.keep();
+    Ok(result)
+}
+
+/// The links of an attachment, in the order of the result.
+struct Links<'a> {
+    bridge: Link,
+    port: Link,
+    pod: &'a Link,
+    gateway: Option<Link>,
+}
+
+impl Links<'_> {
+    fn result(&self, call: &Call, plan: Plan) -> CniResult {
+        let mut interfaces = vec![
+            interface(&self.bridge, ""),
+            interface(&self.port, ""),
+            interface(self.pod, &call.netns_path),
+        ];
+        interfaces.extend(self.gateway.as_ref().map(|link| interface(link, "")));
+        CniResult { interfaces, ips: plan.ips, routes: plan.routes, dns: plan.dns }
+    }
+}
+
+fn interface(link: &Link, sandbox: &str) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: Some(link.mtu),
+        sandbox: sandbox.to_owned(),
+        ..Interface::default()
+    }
+}
+
+/// Makes the veth pair, its node's end a port of the bridge that names its owner.
+fn make_pair(node: &Netlink, call: &Call, config: &Config, bridge: &Link) -> Result<Link> {
+    let owner = Owner::of(call);
+    let pair = Veth {
+        name: owner.link(),
+        mtu: config.mtu,
+        mac: None,
+        master: Some(bridge.index),
+        up: true,
+        peer: Peer {
+            name: call.ifname.as_str(),
+            namespace: Some(call.pod()?.as_fd()),
+            mac: config.mac,
+        },
+    };
+    let _gate = Gate::shared()?;
+    if let Err(refused) = node.create_veth(&pair) {
+        if !refused.is_exists() {
+            return Err(refused.into());
+        }
+        clear_the_way(node, call, &owner)?;
+        node.create_veth(&pair)?;
+    }
+    let made = Undo::new(|| log("undoing ADD", node.delete_link_by_name(owner.link())));
+    let port = node.expect_link(owner.link())?;
+    let flags = Some(config.port).filter(|flags| *flags != PortFlags::default());
+    node.change(
+        port.index,
+        &Change { alias: Some(owner.alias()), port: flags, ..Change::default() },
+    )?;
+    made.keep();
+    Ok(port)
+}
+
+/// Finds out which name of the pair is taken. In the pod that is for the caller to resolve; on
+/// the node it is the end of an earlier pair of this attachment, whose pod was replaced.
+fn clear_the_way(node: &Netlink, call: &Call, owner: &Owner) -> Result<()> {
+    let ifname = call.ifname.as_str();
+    if let Some(link) = Netlink::open_in(call.pod()?)?.link_by_name(ifname)? {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("CNI_IFNAME: the pod has an interface {ifname} already, a {}", link.kind),
+        )
+        .with_details("run DEL first, or use another interface name"));
+    }
+    let Some(link) = node.link_by_name(owner.link())? else { return Ok(()) };
+    if link.kind == Kind::Veth && owner.may_own(&link.alias) {
+        node.delete_link(link.index)?;
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Conflict,
+        format!("link {}: the name is taken by {:?}", link.name, link.alias),
+    )
+    .with_details("remove or rename that link: this attachment's has that name"))
+}
+
+/// The port as it is now that both ends are up.
+///
+/// A recent kernel brings its carrier up to date when it is asked for the link; an older one
+/// sends a notice when it has done so.
+fn wait_for_port(node: &Netlink, port: &Link, config: &Config) -> Result<Link> {
+    let now = node.expect_link(&port.name)?;
+    if now.running || !config.pod_up {
+        return Ok(now);
+    }
+    if !Watch::open()?.running(node, port.index, PORT_LIMIT)? {
+        return Err(Error::new(
+            Code::Kernel,
+            format!(
+                "bridge port {}: has no carrier after {} ms",
+                port.name,
+                PORT_LIMIT.as_millis()
+            ),
+        )
+        .with_details("both ends of the veth pair are up; look at the kernel's log"));
+    }
+    Ok(node.expect_link(&port.name)?)
+}
+
+/// Whose masquerade rules.
+pub(crate) fn masquerade_owner(call: &Call) -> masquerade::Owner<'_> {
+    masquerade::Owner {
+        network: call.conf.name.as_str(),
+        container_id: call.container_id.as_str(),
+        ifname: call.ifname.as_str(),
+    }
+}
+
+fn drop_masquerade(call: &Call, config: &Config) -> Result<()> {
+    match config.masquerade {
+        Some(_) => masquerade::teardown(&masquerade_owner(call), Search::Recorded),
+        None => Ok(()),
+    }
+}
+
+fn drop_spoof(call: &Call, config: &Config) -> Result<()> {
+    if config.mac_check { Spoof::of(call).teardown() } else { Ok(()) }
+}
+
+/// Writes a sysctl that improves things but is no condition for an attachment: where IPv6 is off
+/// it does not exist, and a container may have a read-only `/proc/sys`.
+pub(crate) fn best_effort(key: &str, value: &str) {
+    match sysctl::write(key, value) {
+        Err(e) if e.is_not_found() => {}
+        other => log("going on", other),
+    }
+}
+
+/// Reports a failure that does not fail the call.
+#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
+pub(crate) fn log<T>(doing: &str, outcome: Result<T, impl Display>) {
+    if let Err(error) = outcome {
+        eprintln!("{doing}: {error}");
+    }
+}

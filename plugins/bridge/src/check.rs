@@ -1,0 +1,244 @@
+//! CHECK and STATUS: the kernel compared with the plan, and what ADD would need.
+
+use crate::apply::masquerade_owner;
+use crate::config::{Config, Gateway};
+use crate::gateway;
+use crate::plan::Plan;
+use crate::spoof::{self, Spoof};
+use cni_plugin::verify::{self, Found, drift};
+use cni_plugin::{Call, NodeCall, ipam};
+use cni_types::{CniResult, Code, Error, Interface, Result, Route};
+use ipnetwork::IpNetwork;
+use netfilter::masquerade::{self, Masquerade};
+use netlink::{Address, Kind, Link, Netlink, RouteFilter};
+
+/// Compares the attachment with the result of its ADD.
+pub(crate) fn check(call: &Call) -> Result<()> {
+    let config = Config::read(&call.conf, &call.args)?;
+    let result = call.prev_result()?;
+    ipam::check(call)?;
+    let node = Netlink::open()?;
+    let bridge = check_bridge(&node, &config, result)?;
+    let inside = Netlink::open_in(call.pod()?)?;
+    let pod = check_pod(&inside, call, &config, result)?;
+    let port = check_port(&node, &config, result, (&bridge, &pod))?;
+    if let Some(mac) = pod.mac.filter(|_| config.mac_check) {
+        Spoof::of(call).check(&port.name, mac)?;
+    }
+    if !config.layer3 {
+        return Ok(());
+    }
+    check_gateway(&node, &config, result, &bridge)?;
+    match config.masquerade {
+        None => Ok(()),
+        Some(backend) => {
+            let addresses: Vec<_> = own_addresses(call, result);
+            let owner = masquerade_owner(call);
+            masquerade::check(&Masquerade { backend, owner, addresses: &addresses })
+        }
+    }
+}
+
+/// The addresses of the result on the pod's interface.
+fn own_addresses(call: &Call, result: &CniResult) -> Vec<IpNetwork> {
+    let own = verify::reported(result, call.ifname.as_str(), true).ok().map(|(index, _)| index);
+    result.ips.iter().filter(|ip| ip.interface == own).map(|ip| ip.address).collect()
+}
+
+fn found(link: &Link, addresses: &[Address]) -> Found {
+    Found {
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: link.mtu,
+        up: link.up,
+        addresses: addresses.iter().map(|address| address.network).collect(),
+    }
+}
+
+fn check_bridge(node: &Netlink, config: &Config, result: &CniResult) -> Result<Link> {
+    let name = &config.bridge;
+    let (_, reported) = verify::reported(result, name, false)?;
+    let subject = format!("bridge {name}");
+    let Some(bridge) = node.link_by_name(name)? else { return Err(drift(subject, "is gone")) };
+    if bridge.kind != Kind::Bridge {
+        return Err(drift(subject, format!("is now a {}", bridge.kind)));
+    }
+    // Without an address of its own a bridge changes its hardware address as ports come and go,
+    // and its MTU follows its ports' in any case.
+    let wanted = Interface {
+        mac: if config.gateway == Gateway::None { String::new() } else { reported.mac.clone() },
+        mtu: None,
+        ..reported.clone()
+    };
+    verify::interface(&wanted, Some(&found(&bridge, &[])))?;
+    if bridge.promiscuous != config.promiscuous {
+        let is = if bridge.promiscuous { "is" } else { "is not" };
+        return Err(drift(subject, format!("{is} promiscuous, against promiscMode")));
+    }
+    if config.vlans.is_some() && bridge.bridge.is_none_or(|info| !info.vlan_filtering) {
+        return Err(drift(subject, "does not keep VLANs apart any more"));
+    }
+    Ok(bridge)
+}
+
+fn check_pod(inside: &Netlink, call: &Call, config: &Config, result: &CniResult) -> Result<Link> {
+    let ifname = call.ifname.as_str();
+    let (index, reported) = verify::reported(result, ifname, true)?;
+    if reported.sandbox != call.netns_path {
+        return Err(drift(
+            format!("interface {ifname}"),
+            format!("ADD reported it in {}, not in {}", reported.sandbox, call.netns_path),
+        ));
+    }
+    let link = inside.link_by_name(ifname)?;
+    let addresses = match &link {
+        Some(link) => inside.addresses(link.index)?,
+        None => Vec::new(),
+    };
+    let mut state = link.as_ref().map(|link| found(link, &addresses));
+    if let Some(state) = &mut state {
+        // It was left down on purpose; whoever uses it may have set it up since.
+        state.up |= !config.pod_up;
+    }
+    verify::interface(reported, state.as_ref())?;
+    let link = link.ok_or_else(|| drift(format!("interface {ifname}"), "is gone"))?;
+    if link.kind != Kind::Veth {
+        return Err(drift(format!("interface {ifname}"), format!("is now a {}", link.kind)));
+    }
+    let networks: Vec<_> = addresses.iter().map(|address| address.network).collect();
+    verify::addresses(result, index, &networks)?;
+    if !result.routes.is_empty() {
+        let filter = RouteFilter { link: Some(link.index), table: None };
+        let routes: Vec<_> = inside.routes(filter)?.into_iter().map(reported_route).collect();
+        verify::routes(result, &routes)?;
+    }
+    Ok(link)
+}
+
+fn reported_route(route: netlink::Route) -> Route {
+    Route {
+        dst: route.dst,
+        gw: route.gateway,
+        mtu: route.mtu,
+        advmss: route.advmss,
+        priority: route.priority,
+        table: route.table,
+        scope: route.scope,
+    }
+}
+
+/// The other end of the pod's interface is a port of the bridge, with the settings of the
+/// configuration.
+fn check_port(
+    node: &Netlink,
+    config: &Config,
+    result: &CniResult,
+    (bridge, pod): (&Link, &Link),
+) -> Result<Link> {
+    let of_pod = format!("port of the pod's interface {}", pod.name);
+    let port = pod.peer.map(|index| node.link_by_index(index)).transpose()?.flatten();
+    let port = port.filter(|port| port.kind == Kind::Veth && port.peer == Some(pod.index));
+    let Some(port) = port else { return Err(drift(of_pod, "is not on this node")) };
+    let (_, reported) = verify::reported(result, &port.name, false)?;
+    verify::interface(reported, Some(&found(&port, &[])))?;
+    let subject = format!("port {}", port.name);
+    if port.master != Some(bridge.index) {
+        return Err(drift(subject, format!("is not on bridge {} any more", bridge.name)));
+    }
+    let flags = port.port.unwrap_or_default();
+    for (key, is, wanted) in [
+        ("hairpinMode", flags.hairpin, config.port.hairpin),
+        ("portIsolation", flags.isolated, config.port.isolated),
+    ] {
+        if is != wanted {
+            return Err(drift(subject, format!("{key} is {is}, the configuration says {wanted}")));
+        }
+    }
+    if let Some(vlans) = &config.vlans {
+        let present = node.vlans(port.index)?;
+        let there = |wanted: &netlink::VlanRange| {
+            (wanted.first..=wanted.last).all(|id| {
+                present.iter().any(|p| {
+                    (p.first..=p.last).contains(&id)
+                        && (p.pvid, p.untagged) == (wanted.pvid, wanted.untagged)
+                })
+            })
+        };
+        if let Some(lost) = vlans.members.iter().find(|range| !there(range)) {
+            let range = format!("{} to {}", lost.first, lost.last);
+            return Err(drift(subject, format!("is not in VLAN {range} as configured")));
+        }
+    }
+    Ok(port)
+}
+
+/// The gateway's addresses are where pods expect them, and the node forwards.
+fn check_gateway(node: &Netlink, config: &Config, result: &CniResult, bridge: &Link) -> Result<()> {
+    let plan = Plan::new(config, &CniResult { routes: Vec::new(), ..result.clone() });
+    if plan.gateways.is_empty() {
+        return Ok(());
+    }
+    let name = match config.vlan() {
+        Some(id) => crate::config::gateway_link(&bridge.name, id),
+        None => bridge.name.clone(),
+    };
+    let Some(link) = node.link_by_name(&name)? else {
+        return Err(drift(format!("gateway interface {name}"), "is gone"));
+    };
+    if !link.up {
+        return Err(drift(format!("gateway interface {name}"), "is down"));
+    }
+    let addresses = node.addresses(link.index)?;
+    for gateway in &plan.gateways {
+        if !addresses.iter().any(|address| address.network == *gateway) {
+            return Err(drift(format!("gateway address {gateway} on {name}"), "is gone"));
+        }
+        let key = if gateway.is_ipv4() { sysctl::IP_FORWARD } else { sysctl::IPV6_FORWARD };
+        if sysctl::read(key)? == "0" {
+            return Err(drift(format!("sysctl {key}"), "is 0: the node does not forward"));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether ADD can be served.
+pub(crate) fn status(call: &NodeCall) -> Result<()> {
+    let unavailable = |e: Error| Error { code: Code::NotAvailable, ..e };
+    let config = Config::of_network(&call.conf).map_err(unavailable)?;
+    ipam::status(call)?;
+    if let Some(backend) = config.masquerade {
+        masquerade::probe(backend, uses_v6(call))?;
+    }
+    if config.mac_check {
+        spoof::probe()?;
+    }
+    let node = Netlink::open().map_err(|e| unavailable(e.into()))?;
+    let bridge = node.link_by_name(&config.bridge).map_err(|e| unavailable(e.into()))?;
+    match bridge {
+        None => Ok(()),
+        Some(link) if link.kind != Kind::Bridge => Err(limited(gateway::not_a_bridge(&link).msg)
+            .with_details("no pod can be added, and those that are there have lost the bridge")),
+        Some(link) if !link.up => Err(limited(format!("bridge {}: is down", link.name))
+            .with_details(format!("ip link set {} up, or add a pod", link.name))),
+        Some(_) => Ok(()),
+    }
+}
+
+fn limited(msg: String) -> Error {
+    Error::new(Code::LimitedConnectivity, msg)
+}
+
+/// Whether the IPAM configuration speaks of IPv6 anywhere: no plugin but its own can read it, but
+/// an IPv6 subnet is one in any of them.
+fn uses_v6(call: &NodeCall) -> bool {
+    fn holds(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => {
+                text.parse::<IpNetwork>().is_ok_and(|net| net.is_ipv6())
+            }
+            serde_json::Value::Array(list) => list.iter().any(holds),
+            serde_json::Value::Object(map) => map.values().any(holds),
+            _ => false,
+        }
+    }
+    call.conf.document.get("ipam").is_some_and(holds)
+}
