@@ -64,7 +64,7 @@ fn containers_of_ctr_are_attached_and_leave_nothing() {
         });
         let now = machine.snapshot();
         before.get_or_insert_with(|| now.clone()).assert_same(&now);
-        for text in ["DNAT --to", " id: ", "file: cni/results", "10.5.0.2"] {
+        for text in ["DNAT --to", " id: ", "file: cni/results", "10.5.0.2/"] {
             assert_eq!(now.matching(text), [] as [&str; 0], "{round}");
         }
     }

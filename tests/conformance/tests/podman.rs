@@ -79,7 +79,7 @@ fn containers_of_podman_are_attached_and_leave_nothing() {
         });
         let now = machine.snapshot();
         before.get_or_insert_with(|| now.clone()).assert_same(&now);
-        for text in ["DNAT --to", " id: ", "file: cni/results", "10.6.0.2"] {
+        for text in ["DNAT --to", " id: ", "file: cni/results", "10.6.0.2/"] {
             assert_eq!(now.matching(text), [] as [&str; 0], "{round}");
         }
     }
