@@ -8,7 +8,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "cni-exec" => &["cni-types"],
         "cni-plugin" => &["cni-types", "cni-exec", "netns"],
-        "netlink" => &["netns"],
+        "netns" | "sysctl" | "netfilter" => &["cni-types"],
+        "netlink" => &["cni-types", "netns"],
         "libcni" => &["cni-types", "cni-exec"],
         "podloom" => &["libcni", "cni-types", "cni-exec", "netns"],
         plugin if plugin.starts_with("plugin-") => {

@@ -16,6 +16,7 @@
 mod batch;
 mod error;
 mod expr;
+mod farewell;
 mod object;
 mod rule;
 mod set;
