@@ -11,14 +11,50 @@ use std::path::{Path, PathBuf};
 
 /// Starts the IPAM plugin's ADD; it works while the caller does something else.
 ///
+/// A caller that may find out only then that the attachment exists already wants [`prepare_add`]:
+/// undoing this ADD would release the addresses of the attachment that is there.
+///
 /// # Errors
 /// [`Code::InvalidConfig`] when the plugin is not installed, [`Code::Program`] when it does not
 /// start.
 pub fn start_add(call: &Call) -> Result<PendingAdd<'_>> {
-    let Some(plugin) = call.conf.ipam()? else { return Ok(PendingAdd { call, state: None }) };
-    let mut child = Delegate::start(&plugin, Verb::Add, &call.path)?;
-    child.feed(&call.conf.document)?;
-    Ok(PendingAdd { call, state: Some((plugin, child)) })
+    prepare_add(call)?.begin()
+}
+
+/// Starts the IPAM plugin for ADD without letting it begin, so that its start-up costs no time.
+///
+/// # Errors
+/// As [`start_add`].
+pub fn prepare_add(call: &Call) -> Result<PreparedAdd<'_>> {
+    let state = match call.conf.ipam()? {
+        Some(plugin) => {
+            let child = Delegate::start(&plugin, Verb::Add, &call.path)?;
+            Some((plugin, child))
+        }
+        None => None,
+    };
+    Ok(PreparedAdd { call, state })
+}
+
+/// An IPAM ADD that waits for [`PreparedAdd::begin`]. Dropped before, nothing has happened.
+#[derive(Debug)]
+#[must_use = "nothing is leased before begin()"]
+pub struct PreparedAdd<'a> {
+    call: &'a Call,
+    state: Option<(PluginType, Delegate)>,
+}
+
+impl<'a> PreparedAdd<'a> {
+    /// Lets the IPAM plugin work.
+    ///
+    /// # Errors
+    /// [`Code::Io`] when it cannot be given its configuration.
+    pub fn begin(mut self) -> Result<PendingAdd<'a>> {
+        if let Some((_, child)) = &mut self.state {
+            child.feed(&self.call.conf.document)?;
+        }
+        Ok(PendingAdd { call: self.call, state: self.state })
+    }
 }
 
 /// An IPAM ADD under way. Dropped before [`PendingAdd::finish`], it is awaited and undone.

@@ -4,10 +4,10 @@ use crate::config::{Config, Gateway};
 use crate::gateway;
 use crate::plan::Plan;
 use crate::pod::Pod;
-use crate::spoof::Spoof;
 use cni_plugin::{Call, Gate, Owner, Undo, ipam};
 use cni_types::{CniResult, Code, Error, Interface, Result};
-use netfilter::masquerade::{self, Masquerade, Search};
+use netfilter::macspoof::{self, MacSpoof};
+use netfilter::masquerade::{self, Masquerade, Owner as RuleOwner, Search};
 use netlink::{Change, Kind, Link, Netlink, Peer, PortFlags, Veth, Watch};
 use std::fmt::Display;
 use std::os::fd::AsFd;
@@ -17,17 +17,20 @@ use std::time::Duration;
 /// microseconds; this bounds a broken one.
 const PORT_LIMIT: Duration = Duration::from_millis(2500);
 
-/// Makes the attachment. The IPAM plugin runs while the links are made.
+/// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
+/// when the pair is there, as an ADD that fails because the attachment exists already must not
+/// touch that one's addresses.
 ///
 /// Undo runs in the reverse order of the making: rules, links, then the lease.
 pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let config = Config::read(&call.conf, &call.args)?;
     let owner = Owner::of(call);
-    let pending = ipam::start_add(call)?;
+    let prepared = ipam::prepare_add(call)?;
     let node = Netlink::open()?;
     let bridge = gateway::ensure_bridge(&node, &config)?;
     let port = make_pair(&node, call, &config, &bridge)?;
     let links = Undo::new(|| log("undoing ADD", node.delete_link(port.index)));
+    let pending = prepared.begin()?;
     if let Some(vlans) = &config.vlans {
         gateway::join_vlans(&node, port.index, &bridge, (&vlans.members, vlans.keep_default))?;
     }
@@ -35,7 +38,7 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let pod = Pod::enter(call, &config)?;
     let spoof = Undo::new(|| log("undoing ADD", drop_spoof(call, &config)));
     if let Some(mac) = pod.link.mac.filter(|_| config.mac_check) {
-        Spoof::of(call).setup(owner.link(), mac)?;
+        macspoof::setup(&MacSpoof { owner: rule_owner(call), port: owner.link(), mac: mac.0 })?;
     }
 
     let lease = pending.finish()?;
@@ -49,7 +52,7 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     }
     let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
     if let Some(backend) = config.masquerade {
-        let (owner, addresses) = (masquerade_owner(call), plan.addresses());
+        let (owner, addresses) = (rule_owner(call), plan.addresses());
         masquerade::setup(&Masquerade { backend, owner, addresses: &addresses })?;
     }
     let links_now = Links {
@@ -177,9 +180,9 @@ fn wait_for_port(node: &Netlink, port: &Link, config: &Config) -> Result<Link> {
     Ok(node.expect_link(&port.name)?)
 }
 
-/// Whose masquerade rules.
-pub(crate) fn masquerade_owner(call: &Call) -> masquerade::Owner<'_> {
-    masquerade::Owner {
+/// Whose rules.
+pub(crate) fn rule_owner(call: &Call) -> RuleOwner<'_> {
+    RuleOwner {
         network: call.conf.name.as_str(),
         container_id: call.container_id.as_str(),
         ifname: call.ifname.as_str(),
@@ -188,13 +191,13 @@ pub(crate) fn masquerade_owner(call: &Call) -> masquerade::Owner<'_> {
 
 fn drop_masquerade(call: &Call, config: &Config) -> Result<()> {
     match config.masquerade {
-        Some(_) => masquerade::teardown(&masquerade_owner(call), Search::Recorded),
+        Some(_) => masquerade::teardown(&rule_owner(call), Search::Recorded),
         None => Ok(()),
     }
 }
 
 fn drop_spoof(call: &Call, config: &Config) -> Result<()> {
-    if config.mac_check { Spoof::of(call).teardown() } else { Ok(()) }
+    if config.mac_check { macspoof::teardown(&rule_owner(call)).map(drop) } else { Ok(()) }
 }
 
 /// Writes a sysctl that improves things but is no condition for an attachment: where IPv6 is off

@@ -1,14 +1,14 @@
 //! CHECK and STATUS: the kernel compared with the plan, and what ADD would need.
 
-use crate::apply::masquerade_owner;
+use crate::apply::rule_owner;
 use crate::config::{Config, Gateway};
 use crate::gateway;
 use crate::plan::Plan;
-use crate::spoof::{self, Spoof};
 use cni_plugin::verify::{self, Found, drift};
 use cni_plugin::{Call, NodeCall, ipam};
 use cni_types::{CniResult, Code, Error, Interface, Result, Route};
 use ipnetwork::IpNetwork;
+use netfilter::macspoof::{self, MacSpoof};
 use netfilter::masquerade::{self, Masquerade};
 use netlink::{Address, Kind, Link, Netlink, RouteFilter};
 
@@ -23,7 +23,7 @@ pub(crate) fn check(call: &Call) -> Result<()> {
     let pod = check_pod(&inside, call, &config, result)?;
     let port = check_port(&node, &config, result, (&bridge, &pod))?;
     if let Some(mac) = pod.mac.filter(|_| config.mac_check) {
-        Spoof::of(call).check(&port.name, mac)?;
+        macspoof::check(&MacSpoof { owner: rule_owner(call), port: &port.name, mac: mac.0 })?;
     }
     if !config.layer3 {
         return Ok(());
@@ -33,7 +33,7 @@ pub(crate) fn check(call: &Call) -> Result<()> {
         None => Ok(()),
         Some(backend) => {
             let addresses: Vec<_> = own_addresses(call, result);
-            let owner = masquerade_owner(call);
+            let owner = rule_owner(call);
             masquerade::check(&Masquerade { backend, owner, addresses: &addresses })
         }
     }
@@ -209,7 +209,7 @@ pub(crate) fn status(call: &NodeCall) -> Result<()> {
         masquerade::probe(backend, uses_v6(call))?;
     }
     if config.mac_check {
-        spoof::probe()?;
+        macspoof::probe()?;
     }
     let node = Netlink::open().map_err(|e| unavailable(e.into()))?;
     let bridge = node.link_by_name(&config.bridge).map_err(|e| unavailable(e.into()))?;

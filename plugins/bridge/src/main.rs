@@ -11,7 +11,6 @@ mod gateway;
 mod plan;
 mod pod;
 mod remove;
-mod spoof;
 
 use cni_plugin::{Call, NodeCall, Plugin};
 use cni_types::{CniResult, Result};

@@ -1,49 +1,41 @@
 //! DEL and GC: what an owner has is taken away.
 
-use crate::apply::masquerade_owner;
+use crate::apply::rule_owner;
 use crate::config::Hints;
-use crate::spoof::{self, Spoof};
 use cni_plugin::{Call, Gate, NodeCall, Owner, ipam, owner};
 use cni_types::{Code, Error, Result};
-use netfilter::masquerade::{self, Search};
+use netfilter::macspoof;
+use netfilter::masquerade::{self, Search, Teardown};
 use netlink::{Kind, Link, Netlink};
-use std::thread;
 
 /// Removes the attachment.
 ///
-/// The kernel takes milliseconds to delete a link; meanwhile the rules go, on a thread, and the
-/// IPAM plugin starts. The addresses are released last, when nothing uses them any more.
+/// The kernel makes whoever deletes links or rules wait for milliseconds. So the rules are
+/// deleted first, without waiting, then the links, while the IPAM plugin starts; and one wait is
+/// for all. The addresses are released last, when nothing uses them any more.
+///
+/// Rules are found by their owner alone: no address, namespace or result is needed.
 pub(crate) fn del(call: &Call) -> Result<()> {
     let hints = Hints::read(&call.conf);
     let lease = ipam::prepare_del(call);
-    let (rules, links) = thread::scope(|scope| {
-        let rules = thread::Builder::new().spawn_scoped(scope, || delete_rules(call, &hints));
-        let links = delete_links(call, &hints);
-        let rules = match rules {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // No thread to be had: one after the other.
-            Err(_) => delete_rules(call, &hints),
-        };
-        (rules, links)
-    });
+    let owner = rule_owner(call);
+    let search = if hints.masquerade { Search::Everything } else { Search::Recorded };
+    let masquerade = Teardown::begin(&owner, search);
+    let macspoof = macspoof::teardown(&owner);
+    let links = delete_links(call, &hints);
+    let masquerade = masquerade.and_then(Teardown::finish);
+    let macspoof = macspoof.map(drop);
     let release = match (&links, lease) {
         (Ok(()), Ok(lease)) => lease.release(),
         // The pod may still use its addresses.
         (Err(_), Ok(_)) => Ok(()),
         (_, Err(e)) => Err(e),
     };
-    joined([links, rules, release])
+    joined([links, masquerade, macspoof, release])
 }
 
 fn joined(outcomes: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     Error::join(outcomes.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
-}
-
-/// The rules are found by their owner alone: no address, namespace or result is needed.
-fn delete_rules(call: &Call, hints: &Hints) -> Result<()> {
-    let search = if hints.masquerade { Search::Everything } else { Search::Recorded };
-    let masquerade = masquerade::teardown(&masquerade_owner(call), search);
-    joined([masquerade, Spoof::of(call).teardown()])
 }
 
 fn delete_links(call: &Call, hints: &Hints) -> Result<()> {
@@ -93,7 +85,7 @@ pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     joined([
         delete_stale_links(call),
         masquerade::gc(network, &call.valid),
-        spoof::gc(network, &call.valid),
+        macspoof::gc(network, &call.valid),
         ipam::gc(call),
     ])
 }
