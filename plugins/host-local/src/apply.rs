@@ -274,3 +274,7 @@ fn writable(place: &Place) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -305,3 +305,7 @@ fn sets(specs: Labelled, version: Version) -> Result<Vec<RangeSet>> {
     }
     Ok(sets.into_iter().map(|(_, set)| set).collect())
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

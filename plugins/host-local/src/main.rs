@@ -10,6 +10,8 @@ mod index;
 mod plan;
 mod range;
 mod resolv;
+#[cfg(test)]
+mod scratch;
 mod store;
 
 use boot::Boot;

@@ -60,3 +60,7 @@ pub(crate) fn expected(sets: &[RangeSet], result: &CniResult) -> Vec<(Bits, bool
     let ips = result.ips.iter().map(|ip| bits(ip.address.ip()));
     ips.map(|ip| (ip, sets.iter().any(|set| set.spans(ip)))).collect()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -344,3 +344,6 @@ impl Index {
         Err(damaged())
     }
 }
+
+#[cfg(test)]
+mod tests;
