@@ -11,7 +11,7 @@
 //! firewall reload. So a claim in the way is believed only while its owner is at work (its
 //! record is locked) or has the rule.
 
-use super::{Backend, Listed, Mapping, Owner, Placed};
+use super::{Backend, Family, Listed, Mapping, Owner, Placed};
 use cni_types::{Code, Error, Result};
 use ipnetwork::IpNetwork;
 use serde::de::DeserializeOwned;
@@ -49,6 +49,9 @@ pub struct Held {
     pub pods: Vec<IpNetwork>,
     /// Its mappings.
     pub mappings: Vec<Mapping>,
+    /// What leads to the chain: the rules in iptables, as they were written.
+    #[serde(default)]
+    pub entries: Vec<(Family, String)>,
     /// Its rules in nftables; `None` until they are known to be there.
     #[serde(default)]
     pub placed: Option<Vec<Placed>>,

@@ -38,6 +38,7 @@ fn held(owner: &Owner, texts: &[&str]) -> Held {
         chain: String::new(),
         pods: vec!["10.0.0.2/24".parse().expect("pod")],
         mappings: texts.iter().map(|t| mapping(t)).collect(),
+        entries: Vec::new(),
         placed: None,
     }
 }
