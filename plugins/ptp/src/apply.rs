@@ -1,0 +1,175 @@
+//! ADD: the plan made real.
+
+use crate::config::Config;
+use crate::plan::{Plan, subnet};
+use cni_plugin::{Call, Gate, Owner, Undo, ipam};
+use cni_types::{CniResult, Code, Error, Interface, Result};
+use netfilter::masquerade::{self, Masquerade, Search};
+use netlink::{Change, Kind, Link, Netlink, Peer, Veth};
+use std::fmt::Display;
+use std::os::fd::AsFd;
+
+/// Makes the attachment. The IPAM plugin runs while the links are made.
+///
+/// Undo runs in the reverse order of the making: rules, links (with them all addresses and
+/// routes), then the lease.
+pub(crate) fn add(call: &Call) -> Result<CniResult> {
+    let config = Config::read(&call.conf)?;
+    let pending = ipam::start_add(call)?;
+    let node = Netlink::open()?;
+    let node_link = make_pair(&node, call, &config)?;
+    let links = Undo::new(|| log("undoing ADD", node.delete_link(node_link.index)));
+    let pod = Netlink::open_in(call.pod()?)?;
+    let pod_link = pod.expect_link(call.ifname.as_str())?;
+
+    let lease = pending.finish()?;
+    let plan = Plan::new(&config, lease.result())?;
+    for key in plan.forwarding() {
+        sysctl::write(key, "1")?;
+    }
+    configure_pod(&pod, &pod_link, call, &plan)?;
+    configure_node(&node, &node_link, &plan)?;
+    let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
+    if let Some(backend) = config.masquerade {
+        let (owner, addresses) = (masquerade_owner(call), plan.addresses());
+        masquerade::setup(&Masquerade { backend, owner, addresses: &addresses })?;
+    }
+    rules.keep();
+    links.keep();
+    let _kept = lease.keep();
+    let interfaces = vec![interface(&node_link, ""), interface(&pod_link, &call.netns_path)];
+    Ok(CniResult { interfaces, ips: plan.ips, routes: plan.routes, dns: plan.dns })
+}
+
+fn interface(link: &Link, sandbox: &str) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: Some(link.mtu),
+        sandbox: sandbox.to_owned(),
+        ..Interface::default()
+    }
+}
+
+/// Makes the veth pair and sets its node's end, which names its owner, up.
+fn make_pair(node: &Netlink, call: &Call, config: &Config) -> Result<Link> {
+    let owner = Owner::of(call);
+    let pair = Veth {
+        name: owner.link(),
+        mtu: config.mtu,
+        mac: None,
+        master: None,
+        up: true,
+        peer: Peer { name: call.ifname.as_str(), namespace: Some(call.pod()?.as_fd()), mac: None },
+    };
+    let _gate = Gate::shared()?;
+    if let Err(refused) = node.create_veth(&pair) {
+        if !refused.is_exists() {
+            return Err(refused.into());
+        }
+        clear_the_way(node, call, &owner)?;
+        node.create_veth(&pair)?;
+    }
+    let made = Undo::new(|| log("undoing ADD", node.delete_link_by_name(owner.link())));
+    let link = node.expect_link(owner.link())?;
+    node.change(link.index, &Change { alias: Some(owner.alias()), ..Change::default() })?;
+    made.keep();
+    Ok(link)
+}
+
+/// Finds out which name of the pair is taken. In the pod that is for the caller to resolve; on
+/// the node it is the end of an earlier pair of this attachment, whose pod was replaced.
+fn clear_the_way(node: &Netlink, call: &Call, owner: &Owner) -> Result<()> {
+    let ifname = call.ifname.as_str();
+    if let Some(link) = Netlink::open_in(call.pod()?)?.link_by_name(ifname)? {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("CNI_IFNAME: the pod has an interface {ifname} already, a {}", link.kind),
+        )
+        .with_details("run DEL first, or use another interface name"));
+    }
+    let Some(link) = node.link_by_name(owner.link())? else { return Ok(()) };
+    if link.kind == Kind::Veth && owner.may_own(&link.alias) {
+        node.delete_link(link.index)?;
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Conflict,
+        format!("link {}: the name is taken by {:?}", link.name, link.alias),
+    )
+    .with_details("remove or rename that link: this attachment's has that name"))
+}
+
+/// Gives the pod its addresses and routes.
+///
+/// The routes to its subnets that come with the addresses are taken away: neighbours in the
+/// subnet are behind the gateway, not on the link.
+fn configure_pod(pod: &Netlink, link: &Link, call: &Call, plan: &Plan) -> Result<()> {
+    pod.set_up(link.index)?;
+    for address in plan.addresses() {
+        match pod.add_address(link.index, address, false) {
+            Err(e) if address.is_ipv6() && e.is_denied() => {
+                enable_v6(call)?;
+                pod.add_address(link.index, address, false)?;
+            }
+            other => other?,
+        }
+        let connected =
+            netlink::Route { link: Some(link.index), ..netlink::Route::to(subnet(address)) };
+        pod.delete_route(&connected)?;
+    }
+    for route in plan.pod_routes(link.index) {
+        match pod.append_route(&route) {
+            // Two addresses share a gateway or a subnet.
+            Err(e) if e.is_exists() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Turns IPv6 on where the pod was made without it, on its loopback interface too.
+fn enable_v6(call: &Call) -> Result<()> {
+    let ifname = call.ifname.as_str();
+    call.pod()?.run(|| -> Result<()> {
+        for name in ["lo", ifname] {
+            sysctl::write(&sysctl::interface(sysctl::Family::V6, name, "disable_ipv6"), "0")?;
+        }
+        Ok(())
+    })?
+}
+
+fn configure_node(node: &Netlink, link: &Link, plan: &Plan) -> Result<()> {
+    for address in plan.node_addresses() {
+        node.add_address(link.index, address, false)?;
+    }
+    for route in plan.node_routes(link.index) {
+        // One that is there leads to a pod that had the address before.
+        node.replace_route(&route)?;
+    }
+    Ok(())
+}
+
+/// Whose masquerade rules.
+pub(crate) fn masquerade_owner(call: &Call) -> masquerade::Owner<'_> {
+    masquerade::Owner {
+        network: call.conf.name.as_str(),
+        container_id: call.container_id.as_str(),
+        ifname: call.ifname.as_str(),
+    }
+}
+
+fn drop_masquerade(call: &Call, config: &Config) -> Result<()> {
+    match config.masquerade {
+        Some(_) => masquerade::teardown(&masquerade_owner(call), Search::Recorded),
+        None => Ok(()),
+    }
+}
+
+/// Reports a failure that does not fail the call.
+#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
+fn log<T>(doing: &str, outcome: Result<T, impl Display>) {
+    if let Err(error) = outcome {
+        eprintln!("{doing}: {error}");
+    }
+}
