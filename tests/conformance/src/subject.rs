@@ -33,6 +33,8 @@ pub struct Subject {
     pub needs: Needs,
     /// Whether GC can find what a killed ADD left: not so for state inside the pod only.
     pub collects: bool,
+    /// Whether its result has addresses, without which versions before 0.3.0 cannot tell it.
+    pub addresses: bool,
     /// The kill sweep takes every system call (1) or every n-th.
     pub sweep: u32,
 }
@@ -50,8 +52,8 @@ pub enum Wiring {
 /// What a second ADD of one attachment comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Refused as a conflict (102).
-    Refused,
+    /// Refused as a conflict (102) that names this.
+    Refused(&'static str),
     /// Accepted; the state stays that of the first.
     Accepted,
 }

@@ -40,8 +40,9 @@ const BRIDGE_INVALID: &[(&str, &str, &str)] = &[
     ("/bridge", "\"a/b\"", "bridge"),
     ("/bridge", "\"0123456789abcdef\"", "bridge"),
     ("/vlan", "4095", "vlan"),
-    ("/ipMasqBackend", "\"ebpf\"", "ipMasqBackend"),
 ];
+
+const MASQ_INVALID: &[(&str, &str, &str)] = &[("/ipMasqBackend", "\"ebpf\"", "ipMasqBackend")];
 
 const LINK_DRIFTS: &[(Drift, &str)] = &[
     (Drift::LinkDeleted, "eth0"),
@@ -85,9 +86,10 @@ pub fn bridge_v4() -> Subject {
         drifts: BRIDGE_DRIFTS,
         wrong: BRIDGE_WRONG,
         invalid: BRIDGE_INVALID,
-        repeat: Repeat::Refused,
+        repeat: Repeat::Refused("eth0"),
         needs: Needs::LEASES,
         collects: true,
+        addresses: true,
         sweep: 1,
     }
 }
@@ -102,6 +104,7 @@ pub fn bridge_l2() -> Subject {
         wrong: &[("/bridge", "5", "bridge")],
         invalid: BRIDGE_INVALID,
         needs: Needs::NOTHING,
+        addresses: false,
         sweep: 5,
         ..bridge_v4()
     }
@@ -128,6 +131,7 @@ pub fn bridge_masq_iptables() -> Subject {
             "ip6tables-save: *nat -A CNI-",
         ],
         drifts: &[(Drift::RulesFlushed, "masquerade")],
+        invalid: MASQ_INVALID,
         needs: Needs::LEASES_AND_IPTABLES,
         sweep: 5,
         ..bridge_v4()
@@ -149,6 +153,7 @@ pub fn bridge_masq_nftables() -> Subject {
         },
         makes: &["kind veth", "file: data/net/10.88.", "file: data/net/fd88:", "masquerade"],
         drifts: &[(Drift::RulesFlushed, "masquerade")],
+        invalid: MASQ_INVALID,
         sweep: 5,
         ..bridge_v4()
     }
@@ -168,7 +173,7 @@ pub fn ptp_v4() -> Subject {
             ("/ipam", "[]", "ipam"),
             IPAM_WRONG,
         ],
-        invalid: &[("/ipMasqBackend", "\"ebpf\"", "ipMasqBackend")],
+        invalid: &[("/mtu", "67", "mtu"), ("/ipam", "{}", "ipam")],
         ..bridge_v4()
     }
 }
@@ -182,6 +187,7 @@ pub fn ptp_masq_iptables() -> Subject {
         },
         makes: &["kind veth", "iptables-save: *nat -A CNI-", "ip6tables-save: *nat -A CNI-"],
         drifts: &[(Drift::RulesFlushed, "masquerade")],
+        invalid: MASQ_INVALID,
         needs: Needs::LEASES_AND_IPTABLES,
         sweep: 5,
         ..ptp_v4()
@@ -231,12 +237,13 @@ pub fn host_local_dual() -> Subject {
             (
                 "/ipam/ranges",
                 "[[{\"subnet\": \"10.0.0.0/24\"}], [{\"subnet\": \"10.0.0.0/16\"}]]",
-                "10.0.0.0/",
+                "ipam.ranges[1]",
             ),
         ],
-        repeat: Repeat::Refused,
+        repeat: Repeat::Refused("10.88."),
         needs: Needs { ipam: None, program: None, pool: Some("/ipam/ranges") },
         collects: true,
+        addresses: true,
         sweep: 1,
     }
 }
@@ -287,6 +294,7 @@ pub fn portmap_iptables() -> Subject {
         repeat: Repeat::Accepted,
         needs: Needs { ipam: None, program: Some("iptables"), pool: None },
         collects: true,
+        addresses: true,
         sweep: 1,
     }
 }
@@ -318,6 +326,7 @@ pub fn loopback() -> Subject {
         repeat: Repeat::Accepted,
         needs: Needs::NOTHING,
         collects: false,
+        addresses: true,
         sweep: 1,
     }
 }

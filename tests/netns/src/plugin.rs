@@ -33,7 +33,7 @@ pub struct Plugin<'l> {
     env: Vec<(String, String)>,
     without: Vec<String>,
     kill: Option<Kill>,
-    private: bool,
+    over: Vec<(PathBuf, PathBuf)>,
 }
 
 /// The variables of one call, for calls that no verb of [`Plugin`] makes.
@@ -59,7 +59,7 @@ impl<'l> Plugin<'l> {
             ("PODLOOM_RUN_DIR".to_owned(), run_dir),
         ];
         let program = bins.program(name);
-        Plugin { lab, program, env, without: Vec::new(), kill: None, private: false }
+        Plugin { lab, program, env, without: Vec::new(), kill: None, over: Vec::new() }
     }
 
     /// With this variable, over what the verb sets.
@@ -83,7 +83,15 @@ impl<'l> Plugin<'l> {
 
     /// With [`Lab::private_dirs`] over the machine's, for plugins that use their default paths.
     pub fn private(mut self) -> Self {
-        self.private = true;
+        self.over.extend(self.lab.private_dirs());
+        self
+    }
+
+    /// With an empty directory over this one, so that the programs in it are not installed.
+    pub fn hiding(mut self, dir: &str) -> Self {
+        let empty = self.lab.root().join("empty");
+        std::fs::create_dir_all(&empty).unwrap_or_else(|e| panic!("{}: {e}", empty.display()));
+        self.over.push((empty, PathBuf::from(dir)));
         self
     }
 
@@ -172,7 +180,7 @@ impl<'l> Plugin<'l> {
         let what = format!("{name} {verb}");
         let run = || finish(start(&mut command), what, stdin, self.kill);
         let node: &Ns = self.lab.node();
-        if self.private { node.run_private(&self.lab.private_dirs(), run) } else { node.run(run) }
+        if self.over.is_empty() { node.run(run) } else { node.run_private(&self.over, run) }
     }
 }
 

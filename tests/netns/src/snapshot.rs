@@ -164,13 +164,14 @@ fn addresses(node: &Ns) -> Vec<String> {
     lines
 }
 
-/// Routes and rules. Link-local and multicast routes are the kernel's and come when the carrier
-/// does; flags tell the carrier.
+/// Routes and rules. The kernel derives link-local, multicast and local routes from addresses, and
+/// makes them when the carrier comes, or a little later; flags tell the carrier.
 fn json_lines(node: &Ns, section: &str, query: &str) -> Vec<String> {
     let list = node.ip_json(query);
     let keep = |entry: &&Value| {
         let dst = entry["dst"].as_str().unwrap_or_default();
-        entry["type"] != "multicast" && !dst.starts_with("fe80:") && !dst.starts_with("ff00:")
+        let derived = entry["type"] == "multicast" || entry["table"] == "local";
+        !derived && !dst.starts_with("fe80:") && !dst.starts_with("ff00:")
     };
     let line = |entry: &Value| {
         let mut entry = entry.clone();

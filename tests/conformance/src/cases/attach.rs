@@ -43,7 +43,7 @@ pub(crate) fn add_twice(subject: &Subject) {
     let state = trial.state();
     let second = trial.add(&trial.a);
     match subject.repeat {
-        Repeat::Refused => trial.refused(&second, 102, subject.ifname, "1.1.0"),
+        Repeat::Refused(about) => trial.refused(&second, 102, about, "1.1.0"),
         Repeat::Accepted => drop(second.ok()),
     }
     trial.same(&state, "a second ADD");

@@ -89,7 +89,7 @@ pub(crate) fn status_and_add_with_an_exhausted_pool(subject: &Subject) {
     let Some(pool) = subject.needs.pool else { return };
     let trial = Trial::new(subject, "status-pool");
     let one =
-        json!([[{"subnet": "10.88.7.0/24", "rangeStart": "10.88.7.9", "rangeEnd": "10.88.7.9"}]]);
+        json!([[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.7.9", "rangeEnd": "10.88.7.9"}]]);
     let conf = set(&trial.conf(), pool, one.clone());
     let (a, b) = (trial.a.with(pool, one.clone()), trial.b.with(pool, one));
     trial.plugin().status(&conf).ok();
@@ -110,7 +110,9 @@ pub(crate) fn status_and_add_with_an_exhausted_pool(subject: &Subject) {
 pub(crate) fn status_without_a_program(subject: &Subject) {
     let Some(program) = subject.needs.program else { return };
     let trial = Trial::new(subject, "status-program");
-    let bare = || trial.plugin().env("PATH", trial.lab.tmp_dir().to_string_lossy().into_owned());
+    // Where Debian has them; a plugin may look there whatever PATH says.
+    let empty = trial.lab.tmp_dir().to_string_lossy().into_owned();
+    let bare = || trial.plugin().env("PATH", empty.clone()).hiding("/usr/sbin");
     trial.refused_cleanly(&bare().status(&trial.conf()), 50, program);
     let added = bare().add(&trial.a.pod, subject.ifname, &trial.a.conf);
     trial.refused_cleanly(&added, 104, program);

@@ -97,7 +97,8 @@ pub(crate) fn wrong_types(subject: &Subject) {
     ];
     for (pointer, value, path) in common.iter().chain(subject.wrong) {
         let conf = trial.a.with(pointer, serde_json::from_str(value).expect("JSON in the table"));
-        let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+        let mut outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+        outcome.what = format!("ADD with {pointer} = {value}");
         trial.refused(&outcome, 6, path, "1.1.0");
         trial.nothing_left(&format!("{pointer} = {value}"));
     }
@@ -110,7 +111,8 @@ pub(crate) fn invalid_values(subject: &Subject) {
     let trial = Trial::new(subject, "invalid");
     for (pointer, value, path) in subject.invalid {
         let conf = trial.a.with(pointer, serde_json::from_str(value).expect("JSON in the table"));
-        let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+        let mut outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
+        outcome.what = format!("ADD with {pointer} = {value}");
         trial.refused(&outcome, 7, path, "1.1.0");
         trial.nothing_left(&format!("{pointer} = {value}"));
     }

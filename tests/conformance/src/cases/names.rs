@@ -65,10 +65,13 @@ pub(crate) fn hostile_ipam_types(subject: &Subject) {
         return;
     }
     let trial = Trial::new(subject, "ipam-types");
-    for name in ["../../bin/sh", "/bin/sh", "..", ".", "no-such-plugin", "a\\b"] {
+    for name in ["../../bin/sh", "/bin/sh", "..", ".", "a\\b", "no-such-plugin"] {
         let conf = trial.a.with("/ipam/type", name.into());
-        let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
-        trial.refused_cleanly(&outcome, 7, "type");
+        let about = if name.contains('-') { name } else { "type" };
+        for verb in ["ADD", "DEL"] {
+            let outcome = trial.plugin().attachment(verb, &trial.a.pod, subject.ifname, &conf);
+            trial.refused_cleanly(&outcome, 7, about);
+        }
     }
 }
 
