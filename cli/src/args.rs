@@ -30,10 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Area {
     /// Networks and attachments of containers (CNI).
-    Net(Box<Net>),
-    /// A step of the demo inside a namespace.
-    #[command(hide = true, name = "demo-probe")]
-    Probe(crate::demo::ProbeArgs),
+    Net(Net),
 }
 
 /// `podloom net`.
@@ -113,7 +110,7 @@ pub(crate) enum NetCommand {
     /// Verify configuration files, and that their plugins support them.
     Validate(ValidateArgs),
     /// Show pods on real networks at work, in namespaces that leave no trace. Needs root.
-    Demo(crate::demo::DemoArgs),
+    Demo,
 }
 
 /// One attachment.

@@ -12,10 +12,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (form, outcome) = match cli.area {
-        Area::Net(net) => (net.place.output, net::run(*net)),
-        Area::Probe(probe) => (None, demo::probe(&probe)),
-    };
+    let Area::Net(net) = cli.area;
+    let form = net.place.output;
+    let outcome = net::run(net);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

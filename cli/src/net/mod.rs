@@ -73,8 +73,8 @@ impl Observe for Teller {
 
 /// Runs one command to its end.
 pub(crate) fn run(net: Net) -> Result<()> {
-    if let NetCommand::Demo(demo) = &net.command {
-        return crate::demo::run(demo, &net.place);
+    if matches!(net.command, NetCommand::Demo) {
+        return crate::demo::run(&net.place);
     }
     let desk = Desk::new(&net.place);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -96,7 +96,7 @@ async fn command(desk: &Desk, command: NetCommand) -> Result<()> {
         NetCommand::Show(show) => show::show(desk, &show).await,
         NetCommand::Validate(files) => validate::validate(desk, &files).await,
         // Ran before there was a desk: it has its own place.
-        NetCommand::Demo(_) => Ok(()),
+        NetCommand::Demo => Ok(()),
     }
 }
 
