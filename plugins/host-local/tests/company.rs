@@ -49,10 +49,10 @@ fn both_plugins_share_a_directory_at_the_same_time() {
             (seed >> 33) % limit
         };
         let mut own: Vec<(String, Vec<String>)> = Vec::new();
-        for n in 0..60 {
+        for n in 0.. {
             let program = &programs[random(2) as usize];
-            if own.len() < 5 && random(3) > 0 {
-                let id = format!("w{number}n{n}");
+            let id = format!("w{number}n{n}");
+            if n < 60 && own.len() < 5 && random(3) > 0 {
                 let ips = stage.add(program, &id).expect("ADD").ips();
                 assert_eq!(ips.len(), 2);
                 let mut live = live.lock().expect("live");
@@ -64,14 +64,13 @@ fn both_plugins_share_a_directory_at_the_same_time() {
             } else if !own.is_empty() {
                 let (id, ips) = own.remove(random(own.len() as u64) as usize);
                 // Before the lease goes: another worker may get the address right after.
-                let mut all = live.lock().expect("live");
-                ips.iter().for_each(|ip| drop(all.remove(ip)));
-                drop(all);
+                let mut live = live.lock().expect("live");
+                ips.iter().for_each(|ip| drop(live.remove(ip)));
+                drop(live);
                 stage.del(program, &id).expect("DEL");
+            } else if n >= 60 {
+                break;
             }
-        }
-        for (id, _) in own {
-            stage.del(&programs[random(2) as usize], &id).expect("DEL");
         }
     };
     std::thread::scope(|scope| {

@@ -9,50 +9,50 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The program under test.
-pub fn ours() -> PathBuf {
+pub(crate) fn ours() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_host-local"))
 }
 
 /// The reference plugin; reported as a skip where there is none.
-pub fn reference() -> Option<PathBuf> {
+pub(crate) fn reference() -> Option<PathBuf> {
     lab::reference().map(|bins| bins.program("host-local"))
 }
 
 /// What a program answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub ok: bool,
-    pub document: Value,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) ok: bool,
+    pub(crate) document: Value,
+    pub(crate) text: String,
 }
 
 impl Answer {
     /// Addresses of a result, in its order.
-    pub fn ips(&self) -> Vec<String> {
+    pub(crate) fn ips(&self) -> Vec<String> {
         let list = self.document["ips"].as_array().cloned().unwrap_or_default();
         let text = |ip: &Value| ip["address"].as_str().expect("address").to_owned();
         list.iter().map(text).map(|ip| ip.split('/').next().expect("ip").to_owned()).collect()
     }
 
-    pub fn code(&self) -> u64 {
+    pub(crate) fn code(&self) -> u64 {
         self.document["code"].as_u64().unwrap_or(0)
     }
 
     /// The answer, which must be a success.
-    pub fn expect(self, what: &str) -> Answer {
+    pub(crate) fn expect(self, what: &str) -> Answer {
         assert!(self.ok, "{what}: {}", self.text);
         self
     }
 }
 
 /// A data directory that is removed when dropped.
-pub struct Stage {
-    pub data: PathBuf,
-    pub ranges: Value,
+pub(crate) struct Stage {
+    pub(crate) data: PathBuf,
+    pub(crate) ranges: Value,
 }
 
 impl Stage {
-    pub fn new(ranges: Value) -> Stage {
+    pub(crate) fn new(ranges: Value) -> Stage {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("host-local-stage-{}-{number}", std::process::id());
@@ -61,17 +61,17 @@ impl Stage {
         Stage { data, ranges }
     }
 
-    pub fn conf(&self) -> Value {
+    pub(crate) fn conf(&self) -> Value {
         json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge", "ipam": {
             "type": "host-local", "dataDir": self.data, "ranges": self.ranges}})
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.data.join("net")
     }
 
     /// Lease files with their content; `lock` and cursors left out, anything else shown.
-    pub fn leases(&self) -> BTreeMap<String, String> {
+    pub(crate) fn leases(&self) -> BTreeMap<String, String> {
         let entries = std::fs::read_dir(self.dir()).into_iter().flatten().flatten();
         entries
             .map(|entry| {
@@ -83,20 +83,20 @@ impl Stage {
             .collect()
     }
 
-    pub fn run(&self, program: &Path, verb: &str, id: &str, conf: &Value) -> Answer {
+    pub(crate) fn run(&self, program: &Path, verb: &str, id: &str, conf: &Value) -> Answer {
         finish(start(&mut command(program, verb, id), conf))
     }
 
-    pub fn add(&self, program: &Path, id: &str) -> Answer {
+    pub(crate) fn add(&self, program: &Path, id: &str) -> Answer {
         self.run(program, "ADD", id, &self.conf())
     }
 
-    pub fn del(&self, program: &Path, id: &str) -> Answer {
+    pub(crate) fn del(&self, program: &Path, id: &str) -> Answer {
         self.run(program, "DEL", id, &self.conf())
     }
 
     /// GC by our program, as its configuration has to be of 1.1.0.
-    pub fn gc(&self, valid: &[&str]) -> Answer {
+    pub(crate) fn gc(&self, valid: &[&str]) -> Answer {
         let valid: Vec<_> =
             valid.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect();
         let mut conf = self.conf();
@@ -105,7 +105,7 @@ impl Stage {
         self.run(&ours(), "GC", "", &conf)
     }
 
-    pub fn status(&self) -> Answer {
+    pub(crate) fn status(&self) -> Answer {
         let mut conf = self.conf();
         conf["cniVersion"] = json!("1.1.0");
         self.run(&ours(), "STATUS", "", &conf)
@@ -122,7 +122,7 @@ impl Drop for Stage {
 
 /// `program` with the environment of a call. An IPAM plugin does nothing in the namespace, so
 /// that of the test will do.
-pub fn command(program: &Path, verb: &str, id: &str) -> Command {
+pub(crate) fn command(program: &Path, verb: &str, id: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("CNI_COMMAND", verb).env("CNI_PATH", "/nonexistent");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -136,7 +136,7 @@ pub fn command(program: &Path, verb: &str, id: &str) -> Command {
     command
 }
 
-pub fn start(command: &mut Command, conf: &Value) -> Child {
+pub(crate) fn start(command: &mut Command, conf: &Value) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start the program");
     let mut stdin = child.stdin.take().expect("standard input");
@@ -146,7 +146,7 @@ pub fn start(command: &mut Command, conf: &Value) -> Child {
     child
 }
 
-pub fn finish(child: Child) -> Answer {
+pub(crate) fn finish(child: Child) -> Answer {
     let output = child.wait_with_output().expect("wait");
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
