@@ -9,20 +9,25 @@ use netlink::{Change, Kind, Link, Netlink, Peer, Veth};
 use std::fmt::Display;
 use std::os::fd::AsFd;
 
-/// Makes the attachment. The IPAM plugin runs while the links are made.
+/// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
+/// when the pair is there, as an ADD that fails because the attachment exists already must not
+/// touch that one's addresses.
 ///
 /// Undo runs in the reverse order of the making: rules, links (with them all addresses and
 /// routes), then the lease.
 pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let config = Config::read(&call.conf)?;
-    let pending = ipam::start_add(call)?;
+    let prepared = ipam::prepare_add(call)?;
     let node = Netlink::open()?;
     let node_link = make_pair(&node, call, &config)?;
     let links = Undo::new(|| log("undoing ADD", node.delete_link(node_link.index)));
+    let pending = prepared.begin()?;
     let pod = Netlink::open_in(call.pod()?)?;
     let pod_link = pod.expect_link(call.ifname.as_str())?;
 
     let lease = pending.finish()?;
+    // Declared behind the lease, the links are undone before it: a released address is unused.
+    let links = links;
     let plan = Plan::new(&config, lease.result())?;
     for key in plan.forwarding() {
         sysctl::write(key, "1")?;

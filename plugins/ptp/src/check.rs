@@ -63,13 +63,13 @@ fn check_pod(inside: &Netlink, call: &Call, result: &CniResult, plan: &Plan) -> 
     verify::interface(reported, Some(&state))?;
     verify::addresses(result, index, &state.addresses)?;
     let routes = inside.routes(RouteFilter { link: Some(link.index), table: None })?;
+    let reported: Vec<_> = routes.iter().map(reported_route).collect();
+    verify::routes(result, &reported)?;
     has_routes(&plan.pod_routes(link.index), &routes)?;
-    let routes: Vec<_> = routes.into_iter().map(reported_route).collect();
-    verify::routes(result, &routes)?;
     Ok(link)
 }
 
-fn reported_route(route: netlink::Route) -> Route {
+fn reported_route(route: &netlink::Route) -> Route {
     Route {
         dst: route.dst,
         gw: route.gateway,
