@@ -4,8 +4,8 @@ use crate::wire::{Attributes, Request, ip_of, u32_at, u32_of};
 use crate::{Netlink, Result};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr};
 
 const RTM_NEWADDR: u16 = 20;
@@ -92,7 +92,7 @@ impl Netlink {
         if network.ip().is_loopback() {
             message.header.scope = AddressScope::Host;
         }
-        let request = Request::new(&RouteNetlinkMessage::NewAddress(message));
+        let request = Request::new(libc::RTM_NEWADDR, &message);
         let op = || format!("add address {network} to link {link}");
         self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_EXCL, op)
     }
@@ -102,7 +102,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete_address(&self, link: u32, network: IpNetwork) -> Result<bool> {
-        let request = Request::new(&RouteNetlinkMessage::DelAddress(message(link, network)));
+        let request = Request::new(libc::RTM_DELADDR, &message(link, network));
         let op = || format!("delete address {network} of link {link}");
         match self.socket.borrow_mut().change(&request, 0, op) {
             Ok(()) => Ok(true),
@@ -123,7 +123,7 @@ impl Netlink {
             let address = (kind == RTM_NEWADDR).then(|| Address::read(body)).flatten();
             address.filter(|address| address.link == link)
         };
-        let request = Request::new(&RouteNetlinkMessage::GetAddress(message));
+        let request = Request::new(libc::RTM_GETADDR, &message);
         let op = || format!("list addresses of link {link}");
         match self.socket.borrow_mut().dump(&request, op, read) {
             Err(e) if e.errno == libc::ENODEV => Ok(Vec::new()),

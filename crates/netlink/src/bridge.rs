@@ -2,11 +2,11 @@
 
 use crate::wire::{Attributes, Request, flag_of, u16_at, u32_at};
 use crate::{Netlink, Result};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeFlag, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridgePort, InfoPortData,
     InfoPortKind, LinkAttribute, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// Settings of a bridge port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn add_vlans(&self, index: u32, ranges: &[VlanRange], own: bool) -> Result<()> {
-        let request = Request::new(&RouteNetlinkMessage::SetLink(vlans(index, ranges, own)));
+        let request = Request::new(libc::RTM_SETLINK, &vlans(index, ranges, own));
         self.socket.borrow_mut().change(&request, 0, || format!("add VLANs to link {index}"))
     }
 
@@ -136,7 +136,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete_vlans(&self, index: u32, ranges: &[VlanRange], own: bool) -> Result<()> {
-        let request = Request::new(&RouteNetlinkMessage::DelLink(vlans(index, ranges, own)));
+        let request = Request::new(libc::RTM_DELLINK, &vlans(index, ranges, own));
         let op = || format!("delete VLANs of link {index}");
         match self.socket.borrow_mut().change(&request, 0, op) {
             Err(e) if e.errno == libc::ENOENT => Ok(()),

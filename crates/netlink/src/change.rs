@@ -3,7 +3,6 @@
 use crate::bridge::PortFlags;
 use crate::wire::Request;
 use crate::{Mac, Netlink, Result};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -78,7 +77,7 @@ impl Netlink {
     /// When the kernel refuses; what comes before the refused part may have been changed.
     pub fn change(&self, index: u32, change: &Change<'_>) -> Result<()> {
         // RTM_NEWLINK without NLM_F_CREATE, unlike RTM_SETLINK, takes bridge port settings.
-        let request = Request::new(&RouteNetlinkMessage::NewLink(change.message(index)));
+        let request = Request::new(libc::RTM_NEWLINK, &change.message(index));
         let op = || format!("change link {index}");
         self.socket.borrow_mut().change(&request, 0, op)
     }
@@ -120,7 +119,7 @@ impl Netlink {
     }
 
     fn delete(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<bool> {
-        let request = Request::new(&RouteNetlinkMessage::DelLink(message));
+        let request = Request::new(libc::RTM_DELLINK, &message);
         match self.socket.borrow_mut().change(&request, 0, op) {
             Ok(()) => Ok(true),
             Err(e) if e.errno == libc::ENODEV => Ok(false),

@@ -3,7 +3,6 @@
 use crate::wire::Request;
 use crate::{Link, Mac, Netlink, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage,
@@ -133,13 +132,13 @@ impl Netlink {
             LinkInfo::Kind(InfoKind::Bridge),
             LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(on)])),
         ]));
-        let request = Request::new(&RouteNetlinkMessage::NewLink(message));
+        let request = Request::new(libc::RTM_NEWLINK, &message);
         let op = || format!("set VLAN filtering of link {bridge}");
         self.socket.borrow_mut().change(&request, 0, op)
     }
 
     fn create(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<()> {
-        let request = Request::new(&RouteNetlinkMessage::NewLink(message));
+        let request = Request::new(libc::RTM_NEWLINK, &message);
         self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_EXCL, op)
     }
 }

@@ -3,7 +3,6 @@
 use crate::bridge::PortFlags;
 use crate::wire::{Attributes, Request, flag_of, text_of, u16_at, u32_at, u32_of};
 use crate::{Error, Mac, Netlink, Result};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use std::fmt;
 
@@ -183,7 +182,7 @@ fn question() -> LinkMessage {
 }
 
 fn get(message: LinkMessage) -> Request {
-    Request::new(&RouteNetlinkMessage::GetLink(message))
+    Request::new(libc::RTM_GETLINK, &message)
 }
 
 impl Netlink {

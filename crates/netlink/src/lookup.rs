@@ -3,9 +3,9 @@
 use crate::address::family;
 use crate::wire::{Attributes, Request, ip_of, u32_of};
 use crate::{Netlink, Result};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Length of `struct rtmsg`.
@@ -30,7 +30,7 @@ impl Netlink {
         message.header.address_family = family(ip);
         message.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
         message.attributes.push(RouteAttribute::Destination(RouteAddress::from(ip)));
-        let request = Request::new(&RouteNetlinkMessage::GetRoute(message));
+        let request = Request::new(libc::RTM_GETROUTE, &message);
         let read = |body: &[u8]| {
             let kind = RouteType::from(*body.get(7)?);
             let (_, link) = Attributes::after(body, HEADER).find(|(k, _)| *k == libc::RTA_OIF)?;
@@ -62,7 +62,7 @@ impl Netlink {
         const HEADER: usize = 8;
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet;
-        let request = Request::new(&RouteNetlinkMessage::GetAddress(message));
+        let request = Request::new(libc::RTM_GETADDR, &message);
         self.socket.borrow_mut().dump(
             &request,
             || "list addresses".to_owned(),

@@ -4,7 +4,6 @@ use crate::address::family;
 use crate::wire::{Attributes, Request, ip_of, u16_at, u32_at};
 use crate::{Mac, Netlink, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -63,7 +62,7 @@ impl Netlink {
         let mut message = message(link, ip);
         message.header.state = NeighbourState::Permanent;
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-        let request = Request::new(&RouteNetlinkMessage::NewNeighbour(message));
+        let request = Request::new(libc::RTM_NEWNEIGH, &message);
         let op = || format!("set neighbour {ip} of link {link}");
         self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_REPLACE, op)
     }
@@ -73,7 +72,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete_neighbour(&self, link: u32, ip: IpAddr) -> Result<bool> {
-        let request = Request::new(&RouteNetlinkMessage::DelNeighbour(message(link, ip)));
+        let request = Request::new(libc::RTM_DELNEIGH, &message(link, ip));
         let op = || format!("delete neighbour {ip} of link {link}");
         match self.socket.borrow_mut().change(&request, 0, op) {
             Ok(()) => Ok(true),
@@ -93,7 +92,7 @@ impl Netlink {
             let neighbour = (kind == RTM_NEWNEIGH).then(|| Neighbour::read(body)).flatten();
             neighbour.filter(|neighbour| neighbour.link == link)
         };
-        let request = Request::new(&RouteNetlinkMessage::GetNeighbour(message));
+        let request = Request::new(libc::RTM_GETNEIGH, &message);
         let op = || format!("list neighbours of link {link}");
         self.socket.borrow_mut().dump(&request, op, read)
     }

@@ -5,11 +5,11 @@ use crate::wire::{Attributes, Request, ip_of, u16_at, u32_at, u32_of};
 use crate::{Netlink, Result};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const RTM_NEWROUTE: u16 = 24;
@@ -188,7 +188,7 @@ impl Netlink {
     }
 
     fn put_route(&self, route: &Route, flags: u16, verb: &str) -> Result<()> {
-        let request = Request::new(&RouteNetlinkMessage::NewRoute(route.message()));
+        let request = Request::new(libc::RTM_NEWROUTE, &route.message());
         let op = || format!("{verb} route {}", route.name());
         self.socket.borrow_mut().change(&request, flags, op)
     }
@@ -204,7 +204,7 @@ impl Netlink {
             message.header.scope = RouteScope::NoWhere;
         }
         message.header.protocol = RouteProtocol::Unspec;
-        let request = Request::new(&RouteNetlinkMessage::DelRoute(message));
+        let request = Request::new(libc::RTM_DELROUTE, &message);
         let op = || format!("delete route {}", route.name());
         match self.socket.borrow_mut().change(&request, 0, op) {
             Ok(()) => Ok(true),
@@ -242,7 +242,7 @@ impl Netlink {
             let routes = (kind == RTM_NEWROUTE).then(|| Route::read(body)).flatten();
             routes.map(|list| list.into_iter().filter(wanted).collect::<Vec<_>>())
         };
-        let request = Request::new(&RouteNetlinkMessage::GetRoute(message));
+        let request = Request::new(libc::RTM_GETROUTE, &message);
         match self.socket.borrow_mut().dump(&request, || "list routes".to_owned(), read) {
             // No such table or link; or a kernel without this family.
             Err(e) if e.is_not_found() || e.is_unsupported() => Ok(Vec::new()),

@@ -1,6 +1,6 @@
 //! Bytes of messages and attributes.
 
-use netlink_packet_core::NetlinkSerializable;
+use netlink_packet_core::Emitable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of a message header.
@@ -14,10 +14,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(message: &impl NetlinkSerializable) -> Request {
+    /// A request of type `kind`. That the type is a parameter keeps the messages that this crate
+    /// never sends out of the program, which one type for all of them would bring in.
+    pub(crate) fn new(kind: u16, message: &impl Emitable) -> Request {
         let mut body = vec![0; message.buffer_len()];
-        message.serialize(&mut body);
-        Request { kind: message.message_type(), body }
+        message.emit(&mut body);
+        Request { kind, body }
     }
 
     /// A request that `netlink-packet-route` has no type for.
