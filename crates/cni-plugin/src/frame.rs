@@ -170,7 +170,8 @@ fn perform<P: Plugin>(
         Verb::Add => {
             let version = conf.version;
             let call = call(verb, conf, environment)?;
-            P::add(&call)?.to_value(version).map(Some)
+            let told = P::add(&call)?.to_value(version);
+            told.map(Some).map_err(|unsayable| undone::<P>(&call, unsayable))
         }
         Verb::Del => P::del(&call(verb, conf, environment)?).map(nothing),
         Verb::Check => {
@@ -186,6 +187,17 @@ fn perform<P: Plugin>(
             P::status(&NodeCall { conf, valid: Vec::new(), path: path(environment)? }).map(nothing)
         }
         Verb::Version => Ok(None),
+    }
+}
+
+/// Undoes an ADD whose result the caller cannot be told.
+fn undone<P: Plugin>(call: &Call, cause: Error) -> Error {
+    match P::del(call) {
+        Ok(()) => cause,
+        Err(fault) => {
+            let details = format!("{}; undoing ADD failed: {fault}", cause.details);
+            cause.with_details(details)
+        }
     }
 }
 
