@@ -68,10 +68,22 @@ const BRIDGE_DRIFTS: &[(Drift, &str)] = &[
     (Drift::GatewayDeleted, "cni0"),
 ];
 
+const PTP_DRIFTS: &[(Drift, &str)] = &[
+    LINK_DRIFTS[0],
+    LINK_DRIFTS[1],
+    LINK_DRIFTS[2],
+    (Drift::RoutesDeleted, "route"),
+    LINK_DRIFTS[4],
+    LINK_DRIFTS[5],
+    LINK_DRIFTS[6],
+    LINK_DRIFTS[7],
+];
+
 const L2_DRIFTS: &[(Drift, &str)] = &[LINK_DRIFTS[0], LINK_DRIFTS[4], (Drift::PortRemoved, "cni0")];
 
 /// What iptables and nft show once a chain has been made, and the bridge that pods share.
-const STAYS: &[&str] = &["cni0", "10.88.", "fd88:", "nft: table", "tables-save: *", "CNI-"];
+const STAYS: &[&str] =
+    &["cni0", "10.88.", "fd88:", "nft: table", "tables-save: *", "CNI-", "run/portmap/ready"];
 
 /// bridge, IPv4, as most node agents ship it.
 pub fn bridge_v4() -> Subject {
@@ -166,7 +178,7 @@ pub fn ptp_v4() -> Subject {
         plugin: "ptp",
         conf: |lab, _| network("ptp", lab, false, json!({"mtu": 1400})),
         makes: &["kind veth", "mtu 1400", "file: data/net/10.88.", "route: {"],
-        drifts: LINK_DRIFTS,
+        drifts: PTP_DRIFTS,
         wrong: &[
             ("/mtu", "\"1500\"", "mtu"),
             ("/ipMasq", "1", "ipMasq"),
@@ -273,7 +285,7 @@ pub fn portmap_iptables() -> Subject {
         ifname: "eth0",
         makes: &["iptables-save: *nat -A CNI-", "ip6tables-save: *nat -A CNI-", "8001"],
         stays: STAYS,
-        drifts: &[(Drift::RulesFlushed, "8001")],
+        drifts: &[(Drift::RulesFlushed, "CNI-")],
         wrong: &[
             ("/snat", "\"x\"", "snat"),
             ("/runtimeConfig/portMappings", "{}", "runtimeConfig.portMappings"),
@@ -304,6 +316,7 @@ pub fn portmap_nftables() -> Subject {
     Subject {
         name: "portmap_nftables",
         conf: |_, number| portmap("nftables", number),
+        drifts: &[(Drift::RulesFlushed, "cni_hostport")],
         makes: &["nft: table ip cni_hostport", "nft: table ip6 cni_hostport", "8001"],
         needs: Needs::NOTHING,
         ..portmap_iptables()

@@ -43,10 +43,17 @@ pub(crate) fn add_twice(subject: &Subject) {
     let state = trial.state();
     let second = trial.add(&trial.a);
     match subject.repeat {
-        Repeat::Refused(about) => trial.refused(&second, 102, about, "1.1.0"),
-        Repeat::Accepted => drop(second.ok()),
+        Repeat::Refused(about) => {
+            trial.refused(&second, 102, about, "1.1.0");
+            trial.same(&state, "a second ADD");
+        }
+        Repeat::Accepted => {
+            second.ok();
+            // A record of it may tell that it was made anew.
+            let diff = state.node().diff(&trial.lab.snapshot()).without(&["file: run/"]);
+            assert!(diff.is_empty(), "{}: a second ADD:\n{diff}", subject.name);
+        }
     }
-    trial.same(&state, "a second ADD");
     trial.check(&trial.a, &result).ok();
     trial.del(&trial.a).ok();
     trial.nothing_left("ADD, ADD, DEL");
