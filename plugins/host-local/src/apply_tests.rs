@@ -305,11 +305,10 @@ fn meddle(bench: &Bench, random: &mut Random, live: &mut BTreeMap<String, String
             }
             live.insert(ip, owner);
         }
-        0..=3 => {
-            if live.remove(&ip).is_some() {
-                fs::remove_file(bench.dir().join(&ip)).expect("remove");
-            }
+        0..=3 if live.remove(&ip).is_some() => {
+            fs::remove_file(bench.dir().join(&ip)).expect("remove");
         }
+        0..=3 => {}
         4 => drop(fs::remove_file(bench.index())),
         _ if !live.contains_key(&ip) => fs::write(bench.dir().join(&ip), "").expect("torn"),
         _ => {}

@@ -1,5 +1,6 @@
 //! Leases and the boot: with another boot identifier, clock and memory file systems, which needs
 //! a mount namespace.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod stage;
 

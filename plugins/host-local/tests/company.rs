@@ -1,4 +1,5 @@
 //! Many processes at once, and the reference plugin on the same directory at the same time.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod stage;
 

@@ -1,4 +1,5 @@
 //! SIGKILL at every system call of every verb that changes something.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod stage;
 
@@ -38,12 +39,12 @@ fn traced(verb: &str, id: &str, options: &[String], log: &Path) -> Command {
 /// How often each system call is made from the first on that opens the data directory.
 fn calls(
     stage: &Stage,
-    verb: &str,
-    id: &str,
+    (verb, id): (&str, &str),
+    also: &[String],
     conf: &serde_json::Value,
 ) -> BTreeMap<String, (u32, u32)> {
     let log = stage.data.join("strace.log");
-    finish(start(&mut traced(verb, id, &[], &log), conf)).expect(verb);
+    finish(start(&mut traced(verb, id, also, &log), conf)).expect(verb);
     let text = std::fs::read_to_string(&log).expect("strace.log");
     let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     let mut begun = false;
@@ -62,7 +63,12 @@ fn calls(
 }
 
 /// Prepares a stage, kills `verb` at each of its system calls in turn, and lets `verify` look.
-fn sweep(verb: &str, conf: &dyn Fn(&Stage) -> serde_json::Value, verify: &dyn Fn(&Stage)) -> u32 {
+fn sweep(
+    (verb, also): (&str, &[&str]),
+    conf: &dyn Fn(&Stage) -> serde_json::Value,
+    verify: &dyn Fn(&Stage),
+) -> u32 {
+    let also: Vec<String> = also.iter().map(|option| (*option).to_owned()).collect();
     let prepared = || {
         let stage = Stage::new(json!([[{"subnet": "10.7.0.0/28"}], [{"subnet": "fd07::/124"}]]));
         for id in ["a", "b", "gone"] {
@@ -80,10 +86,11 @@ fn sweep(verb: &str, conf: &dyn Fn(&Stage) -> serde_json::Value, verify: &dyn Fn
         "a"
     };
     let mut killed = 0;
-    for (name, (before, all)) in calls(&stage, verb, id, &conf(&stage)) {
+    for (name, (before, all)) in calls(&stage, (verb, id), &also, &conf(&stage)) {
         for nth in before + 1..=all {
             let stage = prepared();
-            let inject = ["-e".to_owned(), format!("inject={name}:signal=KILL:when={nth}")];
+            let kill = ["-e".to_owned(), format!("inject={name}:signal=KILL:when={nth}")];
+            let inject: Vec<_> = also.iter().chain(&kill).cloned().collect();
             let log = stage.data.join("strace.log");
             let answer = finish(start(&mut traced(verb, id, &inject, &log), &conf(&stage)));
             killed += u32::from(!answer.ok);
@@ -128,12 +135,11 @@ fn exhaust(stage: &Stage) {
     assert_eq!(stage.leases(), BTreeMap::new());
 }
 
-#[test]
-fn a_killed_add_is_undone_by_del_and_can_be_repeated() {
+fn killed_adds(also: &[&str]) {
     if !has_strace() {
         return;
     }
-    let killed = sweep("ADD", &Stage::conf, &|stage| {
+    let killed = sweep(("ADD", also), &Stage::conf, &|stage| {
         sound(stage);
         let new = owners(stage).iter().filter(|id| *id == "new").count();
         assert!(new <= 2, "at most one lease of each family");
@@ -146,11 +152,21 @@ fn a_killed_add_is_undone_by_del_and_can_be_repeated() {
 }
 
 #[test]
+fn a_killed_add_is_undone_by_del_and_can_be_repeated() {
+    killed_adds(&[]);
+}
+
+#[test]
+fn so_it_is_without_nameless_files() {
+    killed_adds(&["-e", "inject=linkat:error=ENOENT"]);
+}
+
+#[test]
 fn a_killed_del_is_completed_by_the_next() {
     if !has_strace() {
         return;
     }
-    let killed = sweep("DEL", &Stage::conf, &|stage| {
+    let killed = sweep(("DEL", &[]), &Stage::conf, &|stage| {
         sound(stage);
         stage.del(&ours(), "a").expect("DEL");
         assert_eq!(owners(stage), ["b", "b"]);
@@ -170,7 +186,7 @@ fn a_killed_gc_is_completed_by_the_next() {
         conf["cni.dev/valid-attachments"] = json!([{"containerID": "b", "ifname": "eth0"}]);
         conf
     };
-    let killed = sweep("GC", &conf, &|stage| {
+    let killed = sweep(("GC", &[]), &conf, &|stage| {
         sound(stage);
         stage.gc(&["b"]).expect("GC");
         assert_eq!(owners(stage), ["b", "b"]);
@@ -185,7 +201,7 @@ fn the_reference_goes_on_after_a_killed_add() {
     if !has_strace() {
         return;
     }
-    sweep("ADD", &Stage::conf, &|stage| {
+    sweep(("ADD", &[]), &Stage::conf, &|stage| {
         stage.del(&reference, "new").expect("DEL");
         assert_eq!(owners(stage), ["a", "a", "b", "b"]);
         for n in 0..11 {

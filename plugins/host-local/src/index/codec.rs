@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! page 0      header and up to 16 pools
-//! then        chains by address: capacity x u32
-//! then        chains by owner:   capacity x u32
+//! then        chains by address: 4 x capacity x u32
+//! then        chains by owner:   4 x capacity x u32
 //! then        nodes:             capacity x 64 bytes
 //! ```
 //! Numbers are little-endian. A slot is a node's number counted from 1; 0 is none.
@@ -24,13 +24,13 @@ pub(crate) const NO_POOL: PoolId = u8::MAX;
 /// ranges are in use at a time.
 pub(super) const POOLS: usize = 16;
 
-const MAGIC: [u8; 8] = *b"podloom1";
+const MAGIC: [u8; 8] = *b"podloom\x01";
 const NODE: usize = 64;
 const POOL: usize = 128;
 const POOLS_AT: usize = 128;
 
 /// The smallest capacity.
-pub(super) const CAPACITY_MIN: u32 = 512;
+pub(super) const CAPACITY_MIN: u32 = 64;
 /// More addresses than any node serves; bounds what a damaged file can ask for.
 const CAPACITY_MAX: u32 = 1 << 24;
 
@@ -258,8 +258,13 @@ impl Head {
         page
     }
 
-    fn table(&self) -> usize {
+    /// Chains in a table. Each node of a chain is another page to read, so chains are kept short.
+    fn chains(&self) -> usize {
         self.capacity as usize * 4
+    }
+
+    fn table(&self) -> usize {
+        self.chains() * 4
     }
 
     /// Pages of the whole file.
@@ -268,8 +273,8 @@ impl Head {
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        // The capacity is a power of two; the upper bits are the better mixed ones.
-        ((hash >> 32) as usize & (self.capacity as usize - 1)) * 4
+        // A power of two; the upper bits are the better mixed ones.
+        ((hash >> 32) as usize & (self.chains() - 1)) * 4
     }
 
     pub(super) fn ip_bucket(&self, ip: Bits) -> usize {

@@ -7,22 +7,26 @@ use crate::index::Hash;
 use crate::range::{Bits, address, bits};
 use cni_types::{Attachment, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// A lease in the making; a leftover is one of a process that was killed.
+/// A lease in the making, where the file system has no nameless files; a leftover is one of a
+/// process that was killed.
 pub(super) const UNFINISHED: &str = ".podloom-new-lease";
 
 /// More than any lease; the rest of a longer file does not matter.
 const LEASE_MAX: u64 = 1024;
 
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// Whether a file got its name.
+type Made = Result<(), Errno>;
 
 /// Who holds a lease, in the words of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,23 +136,11 @@ impl LeaseDir {
     /// Makes the lease of `ip`, all of it or nothing. Gives the time of its last change, or
     /// `None` if the name is taken.
     pub(crate) fn create(&self, ip: Bits, owner: &Owner) -> Result<Option<i64>> {
-        let made = self.write_unfinished(&owner.0)?;
         let lease = name(ip);
-        let outcome =
-            match renameat2(&self.fd, UNFINISHED, &self.fd, &*lease, RenameFlags::RENAME_NOREPLACE)
-            {
-                // File systems without that flag can link, which does not replace either.
-                Err(Errno::EINVAL | Errno::ENOSYS) => {
-                    let linked = linkat(&self.fd, UNFINISHED, &self.fd, &*lease, AtFlags::empty());
-                    self.discard_unfinished()?;
-                    linked
-                }
-                Ok(()) => Ok(()),
-                Err(errno) => {
-                    self.discard_unfinished()?;
-                    Err(errno)
-                }
-            };
+        let (made, outcome) = match self.link_nameless(&lease, &owner.0)? {
+            Some(done) => done,
+            None => self.rename_unfinished(&lease, &owner.0)?,
+        };
         match outcome {
             Ok(()) => {
                 let stat = fstat(&made).map_err(|e| fault(&self.shown(&lease), e))?;
@@ -159,27 +151,57 @@ impl LeaseDir {
         }
     }
 
+    /// A file gets its name when it is written. `None` where the file system has no nameless
+    /// files, or /proc is missing.
+    fn link_nameless(&self, lease: &str, text: &[u8]) -> Result<Option<(File, Made)>> {
+        let flags = OFlag::O_WRONLY | OFlag::O_TMPFILE | OFlag::O_CLOEXEC;
+        let Ok(fd) = openat(&self.fd, ".", flags, MODE) else { return Ok(None) };
+        let mut file = File::from(fd);
+        file.write_all(text).map_err(|e| self.unwritten(lease, &e))?;
+        let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match linkat(AT_FDCWD, &*source, &self.fd, lease, AtFlags::AT_SYMLINK_FOLLOW) {
+            Err(Errno::ENOENT | Errno::EXDEV | Errno::EPERM | Errno::EOPNOTSUPP) => Ok(None),
+            outcome => Ok(Some((file, outcome))),
+        }
+    }
+
+    /// A file gets its proper name when it is written.
+    fn rename_unfinished(&self, lease: &str, text: &[u8]) -> Result<(File, Made)> {
+        let made = self.write_unfinished(text)?;
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        let outcome = match renameat2(&self.fd, UNFINISHED, &self.fd, lease, flags) {
+            Ok(()) => return Ok((made, Ok(()))),
+            // File systems without that flag can link, which does not replace either.
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                linkat(&self.fd, UNFINISHED, &self.fd, lease, AtFlags::empty())
+            }
+            Err(errno) => Err(errno),
+        };
+        self.unlink(UNFINISHED)?;
+        Ok((made, outcome))
+    }
+
     fn write_unfinished(&self, text: &[u8]) -> Result<File> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut opened = openat(&self.fd, UNFINISHED, flags, MODE);
         if matches!(opened, Err(Errno::EEXIST)) {
-            self.discard_unfinished()?;
+            self.unlink(UNFINISHED)?;
             opened = openat(&self.fd, UNFINISHED, flags, MODE);
         }
         let mut file = File::from(opened.map_err(|e| fault(&self.shown(UNFINISHED), e))?);
         match file.write_all(text) {
             Ok(()) => Ok(file),
             Err(cause) => {
-                self.discard_unfinished()?;
-                Err(cni_types::Error::io(self.shown(UNFINISHED).display(), &cause)
-                    .with_details("the file system of dataDir must have room for a small file"))
+                self.unlink(UNFINISHED)?;
+                Err(self.unwritten(UNFINISHED, &cause))
             }
         }
     }
 
-    fn discard_unfinished(&self) -> Result<()> {
-        self.unlink(UNFINISHED)
+    fn unwritten(&self, name: &str, cause: &std::io::Error) -> cni_types::Error {
+        cni_types::Error::io(self.shown(name).display(), cause)
+            .with_details("the file system of dataDir must have room for a small file")
     }
 
     /// Removes the lease of `ip`, or does nothing if there is none.
@@ -241,4 +263,33 @@ pub(super) fn is_file(stat: &FileStat) -> bool {
 pub(super) fn changed(stat: &FileStat) -> i64 {
     let nanoseconds = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
     nanoseconds(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use nix::fcntl::open;
+
+    type Maker = fn(&LeaseDir, &str, &[u8]) -> Result<(File, Made)>;
+
+    fn nameless(dir: &LeaseDir, lease: &str, text: &[u8]) -> Result<(File, Made)> {
+        Ok(dir.link_nameless(lease, text)?.expect("this file system has nameless files"))
+    }
+
+    #[test]
+    fn both_ways_of_making_a_lease_make_all_of_it_and_replace_nothing() {
+        for make in [nameless as Maker, LeaseDir::rename_unfinished as Maker] {
+            let scratch = Scratch::new();
+            let path = scratch.path().to_owned();
+            let fd = open(&path, OFlag::O_DIRECTORY, Mode::empty()).expect("open");
+            let dir = LeaseDir { fd, path: path.clone() };
+            std::fs::write(path.join(UNFINISHED), "of a process that was killed").expect("write");
+            assert_eq!(make(&dir, "10.0.0.2", b"a\r\neth0").expect("make").1, Ok(()));
+            let second = make(&dir, "10.0.0.2", b"b\r\neth0").expect("make").1;
+            assert_eq!(second, Err(Errno::EEXIST));
+            let text = std::fs::read(path.join("10.0.0.2")).expect("read");
+            assert_eq!(text, b"a\r\neth0");
+        }
+    }
 }
