@@ -297,15 +297,14 @@ impl Iptables {
             shared.appended.clear();
             shared.prepended.clear();
         }
-        let tables = self.single()?;
+        let mut script = Script::new(self.programs(), TABLE);
         for rule in entries.iter().chain(&shared.appended).chain(&shared.prepended) {
-            let text = rule.to_string();
-            if !tables.exists(TABLE, &rule.chain, &text).unwrap_or(false) {
-                let place = &rule.chain;
-                return Err(drift(format!("{program}: rule {text:?} is missing in chain {place}")));
-            }
+            script.line(format_args!("-C {} {rule}", rule.chain));
         }
-        Ok(())
+        script.run().map_err(|e| {
+            // The chain is there, so the program works and the line that it refused is missing.
+            drift(format!("{program}: a rule is missing: {}", e.details)).context(e.msg)
+        })
     }
 
     /// Whether `owner` still has a rule that overlaps `mapping`.
