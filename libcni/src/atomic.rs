@@ -42,8 +42,8 @@ impl Folder {
     /// Writes `name` with mode 0600, making the directories with mode 0700 where they are not.
     pub(crate) fn write(&self, name: &str, bytes: &[u8], durable: Durable) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        make(&self.tmp)?;
-        make(&self.dir)?;
+        make(&self.tmp, Durable::No)?;
+        make(&self.dir, durable)?;
         // Shared by all that write; who cleans up takes it for itself.
         let _writing = lock(&self.tmp, FlockArg::LockShared)?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -124,9 +124,14 @@ fn lock(dir: &Path, how: FlockArg) -> io::Result<Flock<File>> {
     Flock::lock(File::open(dir)?, how).map_err(|(_, errno)| errno.into())
 }
 
-pub(crate) fn make(dir: &Path) -> io::Result<()> {
+/// Makes `dir` with mode 0700, and what is missing above it.
+pub(crate) fn make(dir: &Path, durable: Durable) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    match dir.parent() {
+        Some(parent) if durable == Durable::Yes => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
 }

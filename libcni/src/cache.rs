@@ -4,7 +4,7 @@
 use crate::atomic::{Durable, Folder};
 use crate::record::{Entry, Record};
 use crate::{Error, Kind, Pod, Result};
-use cni_types::{Attachment, Code};
+use cni_types::{Attachment, Code, NetworkName};
 use std::path::Path;
 
 /// The cache directory of the reference library.
@@ -38,6 +38,15 @@ impl Key {
             container_id: attachment.container_id.clone(),
             ifname: attachment.ifname.clone(),
         }
+    }
+
+    /// The key of names that come from outside.
+    pub(crate) fn parse(network: &str, attachment: &Attachment) -> Result<Key> {
+        NetworkName::parse(network).map_err(|e| Error::new(Kind::Request, e))?;
+        Pod::new(&attachment.container_id, &attachment.ifname, "")?;
+        let key = Key::of_attachment(network, attachment);
+        key.check()?;
+        Ok(key)
     }
 
     pub(crate) fn of(record: &Record) -> Key {

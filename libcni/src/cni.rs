@@ -134,9 +134,9 @@ impl Cni {
     /// The record of one attachment; `None` if there is none.
     ///
     /// # Errors
-    /// [`Kind::Cache`] when it cannot be read.
+    /// [`Kind::Request`] for an invalid name; [`Kind::Cache`] when it cannot be read.
     pub async fn record(&self, network: &str, pod: &Pod) -> Result<Option<Entry>> {
-        let (shared, key) = (self.shared.clone(), Key::of_pod(network, pod));
+        let (shared, key) = (self.shared.clone(), Key::parse(network, &pod.attachment())?);
         blocking(move || shared.cache.get(&key)).await
     }
 

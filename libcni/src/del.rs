@@ -157,10 +157,11 @@ impl Cni {
         netns: Option<&str>,
     ) -> Result<Option<Detached>> {
         let tag = |e: Error| e.verb(Verb::Del).network(network);
+        let key = Key::parse(network, attachment).map_err(tag)?;
         let _network = self.hold_network(network, Use::Shared).await.map_err(tag)?;
         let held = self.hold_container(&attachment.container_id).await;
         let _container = held.map_err(tag)?;
-        let known = self.load(Key::of_attachment(network, attachment)).await.map_err(tag)?;
+        let known = self.load(key).await.map_err(tag)?;
         let Some((list, pod)) = known.call(netns).map_err(tag)? else {
             return match &known.entry {
                 Some(Entry::Corrupt { file, fault }) => {

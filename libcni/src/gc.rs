@@ -50,6 +50,9 @@ struct Inventory {
     stale: Vec<Attachment>,
     /// Corrupt files whose names say that they are this network's: name, attachment, fault.
     corrupt: Vec<(String, Attachment, Error)>,
+    /// Intents of valid attachments whose record is complete: their caller was killed between
+    /// the two.
+    complete: Vec<Key>,
     errors: Vec<Error>,
 }
 
@@ -95,8 +98,9 @@ impl Cni {
                 errors.extend(self.ask(list, plugin, Verb::Gc, stdin).await.err());
             }
         }
-        let shared = self.shared.clone();
+        let (shared, complete) = (self.shared.clone(), found.complete);
         let cleaned = blocking(move || {
+            complete.iter().try_for_each(|key| shared.intents.end(key))?;
             shared.cache.clean()?;
             shared.intents.clean()
         });
@@ -137,6 +141,7 @@ impl Cni {
             kept: Vec::new(),
             stale: Vec::new(),
             corrupt: Vec::new(),
+            complete: Vec::new(),
             errors: listing.errors,
         };
         let mut kept = BTreeSet::new();
@@ -156,7 +161,13 @@ impl Cni {
         if let Valid::Where(keep) = valid {
             kept.extend(records.iter().filter(|r| keep(r)).map(Record::attachment));
         }
-        records.extend(listing.unfinished.into_iter().filter(|r| r.network == network));
+        for intent in listing.unfinished.into_iter().filter(|r| r.network == network) {
+            let attachment = intent.attachment();
+            if records.iter().any(|r| r.attachment() == attachment) && kept.contains(&attachment) {
+                found.complete.push(Key::of(&intent));
+            }
+            records.push(intent);
+        }
         for record in records {
             let attachment = record.attachment();
             if !kept.contains(&attachment) && seen.insert(attachment.clone()) {

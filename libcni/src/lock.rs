@@ -4,7 +4,7 @@
 //! network. All locks are ranges of one file: a range needs no file of its own that would have to
 //! be made, and removed without a race. The kernel frees them when their holder ends, however.
 
-use crate::atomic;
+use crate::atomic::{self, Durable};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -123,7 +123,7 @@ impl Locks {
 
     fn open(&self) -> io::Result<File> {
         if let Some(dir) = self.file.parent() {
-            atomic::make(dir)?;
+            atomic::make(dir, Durable::No)?;
         }
         // Never truncated or removed: it has no content, only ranges.
         let mut options = OpenOptions::new();

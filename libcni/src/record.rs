@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cni_types::{Attachment, CniResult, Version};
+use cni_types::{Attachment, CniResult, ContainerId, IfName, NetworkName, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -117,10 +117,10 @@ impl Record {
         if wire.kind != KIND {
             return Err(format!("kind: {:?} is not {KIND:?}", wire.kind));
         }
-        let empty = [&wire.container_id, &wire.if_name, &wire.network_name];
-        if empty.into_iter().any(String::is_empty) {
-            return Err("container, interface or network name is empty".to_owned());
-        }
+        // They end up in paths and environments again.
+        ContainerId::parse(&wire.container_id).map_err(|e| format!("containerId: {e}"))?;
+        IfName::parse(&wire.if_name).map_err(|e| format!("ifName: {e}"))?;
+        NetworkName::parse(&wire.network_name).map_err(|e| format!("networkName: {e}"))?;
         let config = STANDARD
             .decode(wire.config.unwrap_or_default())
             .map_err(|e| format!("config: not base64: {e}"))?;
@@ -216,6 +216,14 @@ mod tests {
         assert!(matches!(read(&legacy), Entry::Legacy { .. }));
         let old = json!({"ip4": {"ip": "10.0.0.2/24"}}).to_string();
         assert!(matches!(read(&old), Entry::Legacy { .. }));
+    }
+
+    #[test]
+    fn names_that_would_leave_the_directory_are_refused() {
+        let mut doc: Value = serde_json::from_str(BY_THE_REFERENCE).expect("json");
+        doc["containerId"] = json!("../../etc");
+        let entry = Entry::read(PathBuf::from("f"), doc.to_string().as_bytes());
+        assert!(matches!(entry, Entry::Corrupt { fault, .. } if fault.contains("containerId")));
     }
 
     #[test]

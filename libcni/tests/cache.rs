@@ -166,6 +166,39 @@ async fn gc_detaches_what_is_not_valid_and_asks_every_plugin() {
 }
 
 #[tokio::test]
+async fn an_intent_that_outlived_its_add_ends_with_gc_or_undoes_the_add() {
+    for valid in [true, false] {
+        let (stage, script) = (Stage::new(), Script::good());
+        let cni = stage.cni(&script);
+        let net = network("net", "1.1.0", &["a"]);
+        cni.add(&net, &stage.pod("p")).await.expect("add");
+        // As if the caller had been killed between the record and the end of the intent.
+        let intents = fs::read_dir(stage.dir.join("run/libcni")).expect("state");
+        let state = intents.flatten().next().expect("instance").path();
+        let record = fs::read(stage.record_file("net-p-eth0")).expect("record");
+        fs::write(state.join("intents/net@p@eth0"), record).expect("intent");
+        script.calls();
+        let list = if valid { vec![attachment("p")] } else { Vec::new() };
+        cni.gc(&net, &Valid::These(&list)).await.expect("gc");
+        assert_eq!(stage.intents(), Vec::<String>::new());
+        let calls: &[&str] = if valid { &["GC a"] } else { &["DEL a", "GC a"] };
+        assert_eq!(script.calls(), calls);
+    }
+}
+
+#[tokio::test]
+async fn names_from_outside_are_checked() {
+    let (stage, script) = (Stage::new(), Script::good());
+    let cni = stage.cni(&script);
+    for (net, id) in [("../x", "p"), ("net", "../p"), ("", "p")] {
+        let error = cni.del_recorded(net, &attachment(id), None).await.expect_err(id);
+        assert_eq!(error.kind(), Kind::Request);
+    }
+    assert!(cni.record("a/b", &stage.pod("p")).await.is_err());
+    assert_eq!(script.calls(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn gc_of_an_older_network_only_detaches() {
     let (stage, script) = (Stage::new(), Script::good());
     let cni = stage.cni(&script);
