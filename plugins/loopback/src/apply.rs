@@ -91,3 +91,22 @@ pub(crate) fn check(call: &Call) -> Result<()> {
 pub(crate) fn status() -> Result<()> {
     Netlink::open().map(drop).map_err(|e| Error { code: Code::NotAvailable, ..e.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use cni_types::NetConf;
+    use serde_json::Value;
+
+    #[test]
+    fn the_examples_of_the_readme_are_valid() {
+        let readme = include_str!("../README.md");
+        let block = readme.split("```json").nth(1).and_then(|rest| rest.split("```").next());
+        let list: Value = serde_json::from_str(block.expect("an example")).expect("JSON");
+        for plugin in list["plugins"].as_array().expect("plugins") {
+            let mut conf = plugin.clone();
+            conf["name"] = list["name"].clone();
+            conf["cniVersion"] = list["cniVersion"].clone();
+            NetConf::from_value(conf).expect("valid");
+        }
+    }
+}

@@ -1,13 +1,18 @@
 //! ADD: the plan made real.
 
 use crate::config::Config;
-use crate::plan::{Plan, subnet};
+use crate::plan::{Plan, link_local, subnet};
 use cni_plugin::{Call, Gate, Owner, Undo, ipam};
 use cni_types::{CniResult, Code, Error, Interface, Result};
 use netfilter::masquerade::{self, Masquerade, Search};
-use netlink::{Change, Kind, Link, Netlink, Peer, Veth};
+use netlink::{Change, Kind, Link, Netlink, Peer, Veth, Watch};
 use std::fmt::Display;
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long the pair may take to pass traffic after both of its ends are up. The kernel needs
+/// microseconds; this bounds a broken one.
+const CARRIER_LIMIT: Duration = Duration::from_millis(2500);
 
 /// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
 /// when the pair is there, as an ADD that fails because the attachment exists already must not
@@ -32,8 +37,9 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     for key in plan.forwarding() {
         sysctl::write(key, "1")?;
     }
-    configure_pod(&pod, &pod_link, call, &plan)?;
     configure_node(&node, &node_link, &plan)?;
+    configure_pod(&pod, &pod_link, call, &plan)?;
+    let node_link = wait_for_carrier(&node, &node_link)?;
     let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
     if let Some(backend) = config.masquerade {
         let (owner, addresses) = (masquerade_owner(call), plan.addresses());
@@ -56,7 +62,7 @@ fn interface(link: &Link, sandbox: &str) -> Interface {
     }
 }
 
-/// Makes the veth pair and sets its node's end, which names its owner, up.
+/// Makes the veth pair, down for now; its node's end names its owner.
 fn make_pair(node: &Netlink, call: &Call, config: &Config) -> Result<Link> {
     let owner = Owner::of(call);
     let pair = Veth {
@@ -64,7 +70,7 @@ fn make_pair(node: &Netlink, call: &Call, config: &Config) -> Result<Link> {
         mtu: config.mtu,
         mac: None,
         master: None,
-        up: true,
+        up: false,
         peer: Peer { name: call.ifname.as_str(), namespace: Some(call.pod()?.as_fd()), mac: None },
     };
     let _gate = Gate::shared()?;
@@ -144,7 +150,16 @@ fn enable_v6(call: &Call) -> Result<()> {
     })?
 }
 
+/// Gives the node's end its addresses, and the node its routes to the pod.
+///
+/// The node asks for the pod's hardware address from its own link-local address. The kernel would
+/// make that only when the link has a carrier, and then look for a duplicate for a second or two,
+/// during which the pod is not reached over IPv6; so it is given, the same one, at once.
 fn configure_node(node: &Netlink, link: &Link, plan: &Plan) -> Result<()> {
+    node.set_up(link.index)?;
+    if let Some(mac) = link.mac.filter(|_| plan.has_v6()) {
+        node.add_address(link.index, link_local(mac), false)?;
+    }
     for address in plan.node_addresses() {
         node.add_address(link.index, address, false)?;
     }
@@ -153,6 +168,20 @@ fn configure_node(node: &Netlink, link: &Link, plan: &Plan) -> Result<()> {
         node.replace_route(&route)?;
     }
     Ok(())
+}
+
+/// The node's end as it is now that both ends are up.
+///
+/// Until the kernel has noticed its carrier it drops packets. A recent kernel brings that up to
+/// date when it is asked for the link; an older one sends a notice when it has done so.
+fn wait_for_carrier(node: &Netlink, link: &Link) -> Result<Link> {
+    let now = node.expect_link(&link.name)?;
+    if now.running || Watch::open()?.running(node, link.index, CARRIER_LIMIT)? {
+        return Ok(now);
+    }
+    let (name, limit) = (&link.name, CARRIER_LIMIT.as_millis());
+    Err(Error::new(Code::Kernel, format!("link {name}: has no carrier after {limit} ms"))
+        .with_details("both ends of the veth pair are up; look at the kernel's log"))
 }
 
 /// Whose masquerade rules.

@@ -74,6 +74,21 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_readme_are_valid() {
+        let readme = include_str!("../README.md");
+        let blocks = readme.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
+        let mut seen = 0;
+        for block in blocks {
+            let list: Value = serde_json::from_str(block).expect("JSON");
+            for plugin in list["plugins"].as_array().expect("plugins") {
+                Config::read(&conf(plugin.clone())).expect("valid");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0);
+    }
+
+    #[test]
     fn defaults_are_those_of_the_reference() {
         let config = read(json!({})).expect("valid");
         assert_eq!(config, Config { masquerade: None, mtu: None, dns: Dns::default() });

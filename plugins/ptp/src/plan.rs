@@ -4,7 +4,8 @@ use crate::config::Config;
 use cni_plugin::verify;
 use cni_types::{CniResult, Code, Dns, Error, IpConfig, Result, Route};
 use ipnetwork::IpNetwork;
-use std::net::IpAddr;
+use netlink::Mac;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Where the pod's interface is in the list of interfaces: behind the node's.
 pub(crate) const POD_INTERFACE: usize = 1;
@@ -28,15 +29,17 @@ impl Plan {
     /// What follows from the lease.
     ///
     /// # Errors
-    /// [`Code::InvalidConfig`] when an address has no gateway.
+    /// [`Code::InvalidConfig`] when an address has no gateway, or a gateway or next hop is of the
+    /// other family.
     pub(crate) fn new(config: &Config, lease: &CniResult) -> Result<Plan> {
         let mut ips = lease.ips.clone();
         for ip in &mut ips {
             ip.interface = Some(POD_INTERFACE);
-            gateway(ip)?;
+            has_gateway(ip)?;
         }
         let mut routes: Vec<Route> = Vec::with_capacity(lease.routes.len());
         for route in &lease.routes {
+            next_hop_fits(route)?;
             if !routes.contains(route) {
                 routes.push(route.clone());
             }
@@ -118,6 +121,11 @@ impl Plan {
             .collect()
     }
 
+    /// Whether the pod has an IPv6 address.
+    pub(crate) fn has_v6(&self) -> bool {
+        self.ips.iter().any(|ip| ip.address.is_ipv6())
+    }
+
     /// The sysctls by which the node forwards for the pod.
     pub(crate) fn forwarding(&self) -> Vec<&'static str> {
         let has = |v6: bool| self.ips.iter().any(|ip| ip.address.is_ipv6() == v6);
@@ -131,10 +139,21 @@ impl Plan {
     }
 }
 
-fn gateway(ip: &IpConfig) -> Result<IpAddr> {
+/// The kernel would take the first four bytes of an IPv6 next hop for an IPv4 one.
+fn next_hop_fits(route: &Route) -> Result<()> {
+    match route.gw {
+        Some(gw) if gw.is_ipv4() != route.dst.is_ipv4() => Err(Error::new(
+            Code::InvalidConfig,
+            format!("ipam: next hop {gw} of route {} is of the other family", route.dst),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn has_gateway(ip: &IpConfig) -> Result<()> {
     let address = ip.address;
     match ip.gateway {
-        Some(gateway) if gateway.is_ipv4() == address.is_ipv4() => Ok(gateway),
+        Some(gateway) if gateway.is_ipv4() == address.is_ipv4() => Ok(()),
         Some(gateway) => Err(Error::new(
             Code::InvalidConfig,
             format!("ipam: gateway {gateway} of address {address} is of the other family"),
@@ -144,6 +163,16 @@ fn gateway(ip: &IpConfig) -> Result<IpAddr> {
                 .with_details("a routed pod reaches everything through its gateway: configure one"))
         }
     }
+}
+
+/// The link-local address that the kernel makes of a hardware address (RFC 4291, appendix A).
+pub(crate) fn link_local(mac: Mac) -> IpNetwork {
+    let [a, b, c, d, e, f] = mac.0;
+    let pair = |high, low| u16::from_be_bytes([high, low]);
+    let ip =
+        Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f));
+    // 64 bits is a valid prefix length.
+    IpNetwork::new(ip.into(), 64).unwrap_or_else(|_| IpNetwork::from(IpAddr::V6(ip)))
 }
 
 /// Whether the network is a single address.
@@ -234,6 +263,20 @@ mod tests {
     fn a_single_address_has_no_subnet_route() {
         let subnets = text(&plan_of_two().pod_routes(1));
         assert_eq!(subnets.iter().filter(|r| r.contains(" via ")).count(), 1, "{subnets:?}");
+    }
+
+    #[test]
+    fn a_link_local_address_follows_from_the_hardware_address() {
+        let address = link_local(Mac([0xd2, 0xfe, 0x9e, 0xb4, 0x77, 0x1a]));
+        assert_eq!(address.to_string(), "fe80::d0fe:9eff:feb4:771a/64");
+    }
+
+    #[test]
+    fn a_next_hop_is_of_its_routes_family() {
+        let error = plan(json!({"ips": [{"address": "10.1.0.5/16", "gateway": "10.1.0.1"}],
+            "routes": [{"dst": "10.9.0.0/16", "gw": "fd00::1"}]}))
+        .expect_err("family");
+        assert!(error.msg.contains("10.9.0.0/16"), "{error}");
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub fn teardown(owner: &Owner<'_>, search: Search) -> Result<()> {
 pub struct Teardown<'a> {
     owner: Owner<'a>,
     records: Records,
-    /// Open to the end: closing it waits for the kernel.
+    /// Open to the end: closing it earlier would wait for the kernel.
     nft: Option<Nft>,
     step: Step,
 }
@@ -236,6 +236,9 @@ impl<'a> Teardown<'a> {
                 }
             }
             Step::Search => self.search()?,
+        }
+        if let Some(nft) = self.nft.take() {
+            nft.close_in_background();
         }
         self.records.remove(&self.owner)
     }
