@@ -105,14 +105,16 @@ impl Pages {
     }
 
     /// Writes all pages to `file`, which is behind them from now on.
+    ///
+    /// One by one: a large write is cached in large folios, and to change a page in one of those
+    /// later costs several times as much. Empty pages are written too, so that no later change
+    /// needs room on the disk.
     pub(super) fn write_to(&mut self, file: File) -> io::Result<()> {
-        let mut all = vec![0; self.held.len() * PAGE];
-        for (bytes, held) in all.chunks_exact_mut(PAGE).zip(&self.held) {
-            if let Some(page) = held {
-                bytes.copy_from_slice(page);
-            }
+        let empty = [0; PAGE];
+        for (number, held) in self.held.iter().enumerate() {
+            let page = held.as_deref().unwrap_or(&empty);
+            file.write_all_at(page, (number * PAGE) as u64)?;
         }
-        file.write_all_at(&all, 0)?;
         self.dirty.fill(false);
         self.file = Some(file);
         Ok(())
