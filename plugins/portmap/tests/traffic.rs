@@ -111,7 +111,9 @@ fn masquerading_is_as_asked_for() {
         let mappings = json!([map(8080, 80, "tcp")]);
         let all = a.conf(backend, mappings.clone(), &json!({"masqAll": true, "markMasqBit": 9}));
         if backend == "nftables" {
-            stage.run("ADD", &a, &a.conf(backend, mappings.clone(), &json!({"masqAll": true}))).ok();
+            stage
+                .run("ADD", &a, &a.conf(backend, mappings.clone(), &json!({"masqAll": true})))
+                .ok();
         } else {
             stage.run("ADD", &a, &all).ok();
         }
@@ -169,15 +171,19 @@ fn an_external_chain_marks() {
     let a = stage.pod("a", 2);
     let _server = a.pod.tcp_echo(80);
     let node = stage.lab.node();
-    let conf =
-        a.conf("iptables", json!([map(8080, 80, "tcp")]), &json!({"externalSetMarkChain": "MARK-IT"}));
+    let conf = a.conf(
+        "iptables",
+        json!([map(8080, 80, "tcp")]),
+        &json!({"externalSetMarkChain": "MARK-IT"}),
+    );
     let error = stage.run("ADD", &a, &conf).error();
     assert_eq!(error["code"], 104, "a chain that is not there is an error: {error}");
     stage.assert_bare();
     for program in ["iptables", "ip6tables"] {
         node.sh(program, &["-t", "nat", "-N", "MARK-IT"]);
         node.sh(program, &["-t", "nat", "-A", "MARK-IT", "-j", "MARK", "--or-mark", "0x4"]);
-        let masq = ["-t", "nat", "-A", "POSTROUTING", "-m", "mark", "--mark", "4", "-j", "MASQUERADE"];
+        let masq =
+            ["-t", "nat", "-A", "POSTROUTING", "-m", "mark", "--mark", "4", "-j", "MASQUERADE"];
         node.sh(program, &masq);
     }
     stage.run("ADD", &a, &conf).ok();
