@@ -164,3 +164,45 @@ fn hints_do_not_judge() {
     let named = hints(json!({"name": "n", "type": "bridge", "bridge": "br0", "ipMasq": "yes"}));
     assert_eq!(named, Hints { bridge: "br0".into(), masquerade: false });
 }
+
+#[test]
+fn the_examples_of_the_readme_are_valid() {
+    let readme = include_str!("../README.md");
+    let blocks = readme.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut seen = 0;
+    for block in blocks {
+        let list: Value = serde_json::from_str(block).expect("JSON");
+        for plugin in list["plugins"].as_array().expect("plugins") {
+            read(plugin.clone()).expect("valid");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn the_readme_has_every_key() {
+    let readme = include_str!("../README.md");
+    for key in [
+        "bridge",
+        "isGateway",
+        "isDefaultGateway",
+        "forceAddress",
+        "ipMasq",
+        "ipMasqBackend",
+        "mtu",
+        "hairpinMode",
+        "promiscMode",
+        "vlan",
+        "vlanTrunk",
+        "preserveDefaultVlan",
+        "portIsolation",
+        "macspoofchk",
+        "enabledad",
+        "disableContainerInterface",
+        "dns",
+        "ipam",
+    ] {
+        assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+    }
+}
