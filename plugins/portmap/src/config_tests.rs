@@ -118,3 +118,19 @@ fn del_reads_what_it_can() {
     .expect("conf");
     assert_eq!(readable_mappings(&conf).len(), 1);
 }
+
+#[test]
+fn the_examples_of_the_readme_are_valid() {
+    let readme = include_str!("../README.md");
+    let examples: Vec<&str> =
+        readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let list: Value = serde_json::from_str(example).expect(example);
+        let plugins = list["plugins"].as_array().expect("plugins");
+        let own = plugins.iter().find(|p| p["type"] == "portmap").expect("portmap");
+        let mut own = own.clone();
+        own["runtimeConfig"] = json!({"portMappings": [{"hostPort": 80, "containerPort": 80}]});
+        parse(own).expect(example);
+    }
+}

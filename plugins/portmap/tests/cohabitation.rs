@@ -29,7 +29,20 @@ fn conf(pod: &Attached, backend: &str) -> Value {
         map_at(8081, 80, "tcp", "192.0.2.9"),
         map_at(8082, 80, "tcp", "2001:db8::1"),
     ]);
-    pod.conf(backend, mappings, &json!({"cniVersion": "1.0.0"}))
+    pod.conf(backend, mappings, &json!({}))
+}
+
+/// Whether the reference's CHECK accepts what its own ADD made: up to 1.1.1 it looks for IPv4 rules
+/// in ip6tables.
+fn has_usable_check(bins: &Bins, backend: &str) -> bool {
+    let stage = Stage::new("usable-check");
+    let a = stage.pod("a", 2);
+    stage.run_of(bins, "ADD", &a, &conf(&a, backend)).ok();
+    let is_usable = stage.run_of(bins, "CHECK", &a, &conf(&a, backend)).success();
+    if !is_usable {
+        lab::skip("CHECK of these reference plugins refuses their own rules");
+    }
+    is_usable
 }
 
 #[test]
@@ -40,7 +53,9 @@ fn the_reference_checks_and_removes_what_ours_made() {
         let a = stage.pod("a", 2);
         let _server = a.pod.tcp_echo(80);
         stage.run("ADD", &a, &conf(&a, backend)).ok();
-        stage.run_of(&bins, "CHECK", &a, &conf(&a, backend)).ok();
+        if has_usable_check(&bins, backend) {
+            stage.run_of(&bins, "CHECK", &a, &conf(&a, backend)).ok();
+        }
         stage.run_of(&bins, "DEL", &a, &conf(&a, backend)).ok();
         assert_eq!(stage.container_rules(), Vec::<String>::new());
         // What our registry still says is no obstacle.
@@ -57,6 +72,10 @@ fn ours_checks_and_removes_what_the_reference_made() {
     for backend in BACKENDS {
         let Some(bins) = reference(backend) else { continue };
         for keys in [json!({}), json!({"masqAll": true}), json!({"snat": false})] {
+            if keys["masqAll"] == true && reference("nftables").is_none() {
+                // masqAll is as young as that backend.
+                continue;
+            }
             let stage = Stage::new("reference-first");
             let a = stage.pod("a", 2);
             let mut conf = conf(&a, backend);

@@ -1,5 +1,7 @@
 //! Who owns which rules: several networks, conflicts, kills, drift, garbage. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
 mod stage;
 
 use lab::Kill;

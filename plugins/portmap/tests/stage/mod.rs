@@ -77,7 +77,9 @@ impl Stage {
     pub fn gc(&self, conf: &Value, valid: &[(&str, &str)]) -> Outcome {
         let cache = self.lab.cache_dir().to_string_lossy().into_owned();
         std::fs::create_dir_all(self.lab.cache_dir().join("results")).unwrap();
-        self.lab.plugin("portmap").env("PODLOOM_CACHE_DIR", cache).gc(conf, valid)
+        let mut conf = conf.clone();
+        conf["cniVersion"] = json!("1.1.0");
+        self.lab.plugin("portmap").env("PODLOOM_CACHE_DIR", cache).gc(&conf, valid)
     }
 
     /// The node's rules in a form without counters and handles.
@@ -129,7 +131,7 @@ impl Attached {
     /// What the network plugin reported.
     pub fn result(&self) -> Value {
         json!({
-            "cniVersion": "1.1.0",
+            "cniVersion": "1.0.0",
             "interfaces": [
                 {"name": "br0"},
                 {"name": "eth0", "sandbox": self.pod.path()},
@@ -144,7 +146,7 @@ impl Attached {
     /// A configuration with `keys` added.
     pub fn conf(&self, backend: &str, mappings: Value, keys: &Value) -> Value {
         let mut conf = json!({
-            "cniVersion": "1.1.0", "name": "net", "type": "portmap", "backend": backend,
+            "cniVersion": "1.0.0", "name": "net", "type": "portmap", "backend": backend,
             "capabilities": {"portMappings": true},
             "runtimeConfig": {"portMappings": mappings},
             "prevResult": self.result(),
