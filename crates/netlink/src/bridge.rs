@@ -168,3 +168,46 @@ impl Netlink {
         Ok(lists.into_iter().flatten().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_core::Emitable;
+
+    fn bytes(index: u32, ranges: &[VlanRange], own: bool) -> Vec<u8> {
+        let message = vlans(index, ranges, own);
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    /// The family header for link 1, and the bytes of the attribute with all VLANs.
+    fn request(list: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(list);
+        bytes
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn requests_are_those_of_the_bridge_program() {
+        // As iproute2 6.1 sends for `bridge vlan add dev lo ...`.
+        let access = [12, 0, 26, 0, 8, 0, 2, 0, 6, 0, 100, 0];
+        assert_eq!(bytes(1, &[VlanRange::access(100)], false), request(&access));
+        let range = [20, 0, 26, 0, 8, 0, 2, 0, 8, 0, 10, 0, 8, 0, 2, 0, 16, 0, 12, 0];
+        assert_eq!(bytes(1, &[VlanRange::tagged(10, 12)], false), request(&range));
+        let own = [20, 0, 26, 0, 6, 0, 0, 0, 2, 0, 0, 0, 8, 0, 2, 0, 0, 0, 100, 0];
+        assert_eq!(bytes(1, &[VlanRange::tagged(100, 100)], true), request(&own));
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn entries_of_the_kernels_list_are_read() {
+        // BRIDGE_VLANDB_ENTRY_INFO (flags, ID), BRIDGE_VLANDB_ENTRY_RANGE (last ID), and a state.
+        let access = [8, 0, 1, 0, 6, 0, 100, 0];
+        assert_eq!(VlanRange::read(&access), Some(VlanRange::access(100)));
+        let range = [8, 0, 1, 0, 0, 0, 10, 0, 5, 0, 3, 0, 3, 0, 0, 0, 6, 0, 2, 0, 12, 0, 0, 0];
+        assert_eq!(VlanRange::read(&range), Some(VlanRange::tagged(10, 12)));
+        assert_eq!(VlanRange::read(&[5, 0, 3, 0, 3, 0, 0, 0]), None);
+    }
+}
