@@ -16,6 +16,9 @@ use std::path::Path;
 /// Attempts to take addresses that somebody creates without the lock.
 const TAKE_TRIES: usize = 4;
 
+/// How far STATUS looks before it counts.
+const STATUS_STEPS: usize = 64;
+
 /// An address chosen for a range set.
 #[derive(Clone, Copy, Debug)]
 struct Pick {
@@ -243,12 +246,35 @@ pub(crate) fn gc(place: &Place, valid: &[Attachment], boot: Boot) -> Result<()> 
 pub(crate) fn status(config: &Config, boot: Boot) -> Result<()> {
     let place = &config.place;
     writable(place)?;
+    match Look::open(place, &boot)? {
+        None => return Ok(()),
+        Some(mut leases) if is_free_ahead(&mut leases, config)? => return Ok(()),
+        Some(_) => {}
+    }
     let Some(mut store) = Store::open(place, Purpose::Look, boot)? else { return Ok(()) };
     let nothing = vec![None; config.sets.len()];
     choose(&mut store, config, &nothing).map(|_| ()).map_err(|error| match error.code {
         Code::PoolExhausted => Error { code: Code::NotAvailable, ..error },
         _ => error,
     })
+}
+
+/// Whether each set has a free address a few steps after the last one given out. Nearly always
+/// there is, and then nothing needs to be searched.
+fn is_free_ahead(leases: &mut Look, config: &Config) -> Result<bool> {
+    for (n, set) in config.sets.iter().enumerate() {
+        let last = leases.last_reserved(n).filter(|ip| set.spans(*ip));
+        let mut ip = last.map_or_else(|| set.first(), |ip| set.next(ip));
+        let mut steps = 0;
+        while leases.read(ip)? != Found::Nothing {
+            ip = set.next(ip);
+            steps += 1;
+            if steps == STATUS_STEPS {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Probes the directory that ADD would write to: the network's, or the nearest above it that

@@ -239,3 +239,33 @@ fn status_needs_no_ranges_where_the_runtime_brings_them() {
     assert!(status(brought).expect("config").sets.is_empty());
     assert_eq!(status(json!({"ipam": {}})).expect_err("none").code, Code::InvalidConfig);
 }
+
+#[test]
+fn the_examples_of_the_readme_are_valid() {
+    let text = include_str!("../README.md");
+    let examples: Vec<_> =
+        text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let document: Value = serde_json::from_str(example).expect(example);
+        let conf = NetConf::from_value(document).expect(example);
+        Config::read(&conf, &Args::default()).expect(example);
+        Config::read_for_status(&conf).expect(example);
+    }
+    for key in [
+        "ranges",
+        "routes",
+        "dataDir",
+        "resolvConf",
+        "subnet",
+        "rangeStart",
+        "rangeEnd",
+        "gateway",
+        "runtimeConfig.ipRanges",
+        "runtimeConfig.ips",
+        "args.cni.ips",
+        "IP=",
+    ] {
+        assert!(text.contains(&format!("`{key}`")), "{key} is not documented");
+    }
+}

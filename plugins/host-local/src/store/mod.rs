@@ -294,6 +294,11 @@ impl Look {
         Ok(None)
     }
 
+    /// See [`LeaseDir::last_reserved`].
+    pub(crate) fn last_reserved(&self, set: usize) -> Option<Bits> {
+        self.dir.last_reserved(set)
+    }
+
     /// What stands at `ip`; a lease of an earlier boot is nothing.
     pub(crate) fn read(&mut self, ip: Bits) -> Result<Found> {
         let found = self.dir.read(ip)?;
