@@ -93,12 +93,13 @@ impl Iptables {
         if !iptables::has_legacy_table(self.programs(), TABLE) {
             return Ok(false);
         }
-        let tables = self.single()?;
+        let tables = iptables::single(self.programs());
         tables.chain_exists(TABLE, chain).map_err(|e| self.fault(&*e))
     }
 
-    fn single(&self) -> Result<::iptables::IPTables> {
-        ::iptables::new(self.family == Family::V6).map_err(|e| self.fault(&*e))
+    fn chains(&self) -> Result<HashSet<String>> {
+        let listed = iptables::single(self.programs()).list_chains(TABLE);
+        Ok(listed.map_err(|e| self.fault(&*e))?.into_iter().collect())
     }
 
     fn fault(&self, cause: &dyn std::error::Error) -> Error {
@@ -141,13 +142,15 @@ impl Iptables {
     /// [`Code::Program`].
     pub fn repair(&mut self, forward: &Forward, chain: &str) -> Result<()> {
         let Base { chains, appended, prepended } = chain::base(forward);
-        let tables = self.single()?;
-        let there: HashSet<String> =
-            tables.list_chains(TABLE).map_err(|e| self.fault(&*e))?.into_iter().collect();
+        let there = self.chains()?;
         let is_missing = |rule: &chain::Rule| {
-            let exists = |text: &str| tables.exists(TABLE, &rule.chain, text);
             // iptables reports a rule that is not there as a failure of its own.
-            !there.contains(&rule.chain) || !exists(&rule.to_string()).unwrap_or(false)
+            !there.contains(&rule.chain)
+                || Script::new(self.programs(), TABLE)
+                    .line(format_args!("-C {} {rule}", rule.chain))
+                    .clone()
+                    .run()
+                    .is_err()
         };
         let mut script = Script::new(self.programs(), TABLE);
         for name in chains.into_iter().filter(|c| !there.contains(*c)) {
@@ -221,8 +224,7 @@ impl Iptables {
             }
         }
         // Something is not as it was left; look.
-        let there: HashSet<String> =
-            self.single()?.list_chains(TABLE).map_err(|e| self.fault(&*e))?.into_iter().collect();
+        let there = self.chains()?;
         let gone: HashSet<&str> =
             chains.iter().map(String::as_str).filter(|c| there.contains(*c)).collect();
         if gone.is_empty() {

@@ -3,6 +3,7 @@
 use super::Family;
 use crate::nft;
 use cni_types::{Code, Error, Result};
+use std::process::{Command, Stdio};
 
 /// A rule in the form that iptables prints and reads again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +79,14 @@ pub fn rules_of_table(family: Family, table: &str) -> Result<Vec<SavedRule>> {
 
 fn list(family: Family, table: &str, chain: Option<&str>) -> Result<Vec<SavedRule>> {
     let name = family.program();
-    let command = format!("-S {}", chain.unwrap_or_default());
-    let command = command.trim_end();
-    // Made by hand rather than by its constructor, which runs the program for its version: every
-    // iptables since 2013 has both options.
-    let tables =
-        ::iptables::IPTables { cmd: name, has_check: true, has_wait: true, is_numeric: true };
-    let fault = |cause: &str| Error::new(Code::Program, format!("{name} {command}: {cause}"));
-    let output = tables.execute(table, command).map_err(|e| fault(&e.to_string()))?;
+    let fault = |cause: &str| {
+        let shown = chain.unwrap_or("all chains");
+        Error::new(Code::Program, format!("{name}: listing {shown} of table {table}: {cause}"))
+    };
+    let path = super::find_program(name).ok_or_else(|| super::missing(name))?;
+    let mut command = Command::new(path);
+    command.args(["--wait", super::LOCK_SECONDS, "-t", table, "-S"]).args(chain);
+    let output = command.stdin(Stdio::null()).output().map_err(|e| fault(&e.to_string()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         if is_absence(&said) || chain.is_some_and(|c| is_missing_over_nft(family, table, c, &said))
