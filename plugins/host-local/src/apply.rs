@@ -246,11 +246,11 @@ pub(crate) fn gc(place: &Place, valid: &[Attachment], boot: Boot) -> Result<()> 
 pub(crate) fn status(config: &Config, boot: Boot) -> Result<()> {
     let place = &config.place;
     writable(place)?;
-    match Look::open(place, &boot)? {
-        None => return Ok(()),
-        Some(mut leases) if is_free_ahead(&mut leases, config)? => return Ok(()),
-        Some(_) => {}
+    let Some(mut leases) = Look::open(place, &boot)? else { return Ok(()) };
+    if is_free_ahead(&mut leases, config)? {
+        return Ok(());
     }
+    drop(leases);
     let Some(mut store) = Store::open(place, Purpose::Look, boot)? else { return Ok(()) };
     let nothing = vec![None; config.sets.len()];
     choose(&mut store, config, &nothing).map(|_| ()).map_err(|error| match error.code {
