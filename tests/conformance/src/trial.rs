@@ -137,6 +137,24 @@ impl<'s> Trial<'s> {
         assert!(diff.added.is_empty(), "{}: {after}: left on the node:\n{diff}", self.subject.name);
     }
 
+    /// Demands that nothing is on the node that was not `then`, once the kernel has taken the
+    /// links of a namespace that is gone, which it does in its own time.
+    ///
+    /// # Panics
+    /// When something stays.
+    #[track_caller]
+    pub fn nothing_stays(&self, then: &State, after: &str) {
+        let start = std::time::Instant::now();
+        loop {
+            let diff = then.node.diff(&self.lab.snapshot());
+            if diff.added.is_empty() {
+                return;
+            }
+            let patient = start.elapsed() < lab::PATIENCE;
+            assert!(patient, "{}: {after}: left on the node:\n{diff}", self.subject.name);
+        }
+    }
+
     /// Demands a failure with this code, whose message names `about`, in one document of the
     /// version `version`.
     ///

@@ -35,7 +35,7 @@ impl Lab {
         assert!(nix::unistd::geteuid().is_root(), "the lab needs root: run ./dev test as root");
         sweep::leftovers();
         let root = sweep::root_for(name, NEXT.fetch_add(1, Ordering::Relaxed));
-        for dir in ["ns", "conf", "cache", "data", "run", "tmp"] {
+        for dir in ["ns", "conf", "cache/results", "data", "run", "tmp"] {
             std::fs::create_dir_all(root.join(dir))
                 .unwrap_or_else(|e| panic!("{}: {e}", root.display()));
         }

@@ -57,6 +57,7 @@ impl<'l> Plugin<'l> {
             ("PATH".to_owned(), path),
             ("CNI_PATH".to_owned(), bins.dir().to_string_lossy().into_owned()),
             ("PODLOOM_RUN_DIR".to_owned(), run_dir),
+            ("PODLOOM_CACHE_DIR".to_owned(), lab.cache_dir().to_string_lossy().into_owned()),
         ];
         let program = bins.program(name);
         Plugin { lab, program, env, without: Vec::new(), kill: None, over: Vec::new() }

@@ -108,13 +108,7 @@ pub(crate) fn del_after_the_namespace_is_gone(subject: &Subject) {
         for _ in 0..2 {
             trial.plugin().del(&member.pod, subject.ifname, &conf).ok();
         }
-        // The kernel takes a namespace's links in its own time.
-        lab::until("the links of the namespace go", lab::PATIENCE, || {
-            let diff = wired.node().diff(&trial.lab.snapshot());
-            diff.added.iter().all(|line| !line.contains("veth"))
-        });
-        let left = wired.node().diff(&trial.lab.snapshot()).added;
-        assert!(left.is_empty(), "{}: left behind: {left:?}", subject.name);
+        trial.nothing_stays(&wired, "DEL with the namespace gone");
     }
 }
 
