@@ -3,8 +3,8 @@
 pub mod conntrack;
 pub mod hostport;
 pub mod iptables;
-pub mod nft;
 pub mod macspoof;
 pub mod masquerade;
 pub mod names;
+pub mod nft;
 mod record;

@@ -105,6 +105,8 @@ fn rules_are_what_nft_would_have_written() {
         ),
     ];
     assert_shown(&mut nf, V4, Hook::Prerouting, rules);
+    let json = nft(&["-j", "list", "table", "ip", "t"]);
+    assert!(json.contains(r#""comment": "seen""#), "as other programs read it: {json}");
     let target = nf.rules(V4).expect("list")[0].dnat_target();
     assert_eq!(target, Some(([10, 0, 0, 2].into(), Some(8080))));
 

@@ -5,7 +5,6 @@
 use lab::{Lab, Pod, address};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 fn conf(lab: &Lab, keys: &Value) -> Value {
     let mut conf = json!({
@@ -46,9 +45,14 @@ fn pods_reach_each_other_the_node_and_the_world_at_once() {
     let conf = conf(&lab, &json!({"ipMasq": true, "ipMasqBackend": "nftables"}));
     lab.plugin("ptp").add(&a, "eth0", &conf).ok();
     let result = lab.plugin("ptp").add(&b, "eth0", &conf).ok();
+    // Nothing that a packet needs waits for duplicate address detection, a second or two.
+    assert_eq!(b.ip("-6 addr show scope global tentative"), "");
+    let link = result["interfaces"][0]["name"].as_str().expect("name");
+    assert_eq!(lab.node().ip(&format!("-6 addr show dev {link} tentative")), "");
+    let on_node = lab.node().ip(&format!("-6 addr show dev {link} scope link"));
+    assert_eq!(on_node.matches("inet6 fe80:").count(), 1, "{on_node}");
     for index in [0, 1] {
-        // No packet waits for duplicate address detection, which takes a second or two.
-        a.ping_within(address(&result, index), Duration::from_millis(900)).expect("pod");
+        a.ping(address(&result, index)).expect("pod");
         a.ping(parse(["10.22.0.1", "fd00:22::1"][index])).expect("gateway");
         a.ping(outside.address(index)).expect("world");
         let echo = outside.tcp_echo(8000 + u16::try_from(index).expect("port"));
