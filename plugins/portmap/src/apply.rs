@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::flows;
 use crate::plan::{Leaving, Plan};
-use crate::rules::{self, Place};
+use crate::rules::{self, Place, Removed};
 use cni_plugin::{NodeCall, Undo};
 use cni_types::{Code, Error, Result};
 use netfilter::hostport::registry::{Granted, Held, Registry};
@@ -66,7 +66,7 @@ fn entries(plan: &Plan, backend: Backend, chain: &str) -> Vec<(Family, String)> 
 
 fn claim(registry: &Registry, owner: &Owner, held: &Held) -> Result<Granted> {
     let lock = registry.lock()?;
-    lock.adopt_once(rules::list)?;
+    lock.adopt_once(|| rules::list(held.backend))?;
     lock.claim(owner, held, &mut rules::holds)
 }
 
@@ -105,8 +105,7 @@ pub(crate) fn del(leaving: &Leaving) -> Result<()> {
     let lock = registry.lock()?;
     lock.release(owner)?;
     if record.is_none() {
-        let mappings: Vec<_> = removed.iter().map(|(mapping, _)| *mapping).collect();
-        lock.forget(&mappings, &|other| {
+        lock.forget(&removed.mappings(), &|other| {
             other.container_id == owner.container_id
                 && (other.network.is_empty() || other.may_be(owner))
         })?;
@@ -127,20 +126,20 @@ pub(crate) fn check(plan: &Plan) -> Result<()> {
 pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     let network = call.conf.name.as_str();
     let mut errors = Vec::new();
-    let mut removed = Vec::new();
+    let mut removed = Removed::default();
     let keep = |id: &str, ifname: &str| is_valid(call, id, Some(ifname));
     let cache = KnownContainers::read();
     let keep_unknown = |id: &str| is_valid(call, id, None) || cache.may_know(id);
     if let Ok(mut nft) = Nftables::open() {
         match nft.collect(network, &keep, &keep_unknown) {
-            Ok(gone) => removed.extend(gone),
+            Ok(gone) => removed.take(gone, nft),
             Err(e) => errors.push(e),
         }
     }
     let chains = chains_to_keep(call);
     for mut tables in Iptables::all() {
         match tables.collect(network, &chains) {
-            Ok(gone) => removed.extend(gone),
+            Ok(gone) => removed.take(gone, tables),
             Err(e) => errors.push(e),
         }
     }
@@ -148,8 +147,7 @@ pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     let registry = Registry::of_node();
     if registry.exists() && errors.is_empty() {
         let collected = registry.lock().and_then(|lock| {
-            let mappings: Vec<_> = removed.iter().map(|(mapping, _)| *mapping).collect();
-            lock.forget(&mappings, &|other| {
+            lock.forget(&removed.mappings(), &|other| {
                 let is_here = other.network.is_empty() || other.network == network;
                 is_here && !is_valid(call, &other.container_id, None)
             })?;

@@ -7,10 +7,36 @@ use netfilter::hostport::{
     Backend, Family, Forward, Hints, Iptables, Listed, Mapping, Nftables, Owner, Placed, chain,
     iptables,
 };
+use std::any::Any;
 use std::net::IpAddr;
 
-/// A mapping that was removed, and the pod it led to.
-pub(crate) type Removed = Vec<(Mapping, IpAddr)>;
+/// What was removed.
+#[derive(Default)]
+pub(crate) struct Removed {
+    /// Mappings, and the pods they led to.
+    pub(crate) pairs: Vec<(Mapping, IpAddr)>,
+    /// The sockets it was done by, to be kept to the end: to close one at once waits for the
+    /// kernel to free the rules, some 10 to 20 ms; a little later it is already at it, and
+    /// closing waits for nothing.
+    open: Vec<Box<dyn Any>>,
+}
+
+impl Removed {
+    /// Adds what one socket removed.
+    pub(crate) fn take(
+        &mut self,
+        pairs: impl IntoIterator<Item = (Mapping, IpAddr)>,
+        socket: impl Any,
+    ) {
+        self.pairs.extend(pairs);
+        self.open.push(Box::new(socket));
+    }
+
+    /// The mappings.
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
+        self.pairs.iter().map(|(mapping, _)| *mapping).collect()
+    }
+}
 
 /// iptables where it works, else nftables where that does.
 pub(crate) fn default_backend() -> Backend {
@@ -97,28 +123,34 @@ fn add_to_iptables(forwards: &[Forward], chain: &str, registry: &Registry) -> Re
 
 /// Removes what `held` says; succeeds where it is gone.
 pub(crate) fn remove_held(owner: &Owner, held: &Held, hints: &Hints) -> Result<Removed> {
+    let mut removed = Removed::default();
     match held.backend {
-        Backend::Nftables => Nftables::open()?.remove(owner, held.placed.as_deref(), hints),
+        Backend::Nftables => {
+            let mut nft = Nftables::open()?;
+            removed.take(nft.remove(owner, held.placed.as_deref(), hints)?, nft);
+        }
         Backend::Iptables => {
             for pod in &held.pods {
                 let family = Family::of(pod.ip());
                 let of_family = held.entries.iter().filter(|(f, _)| *f == family);
                 let entries: Vec<String> = of_family.map(|(_, entry)| entry.clone()).collect();
-                Iptables::open(family)?.remove(std::slice::from_ref(&held.chain), &entries)?;
+                let mut tables = Iptables::open(family)?;
+                tables.remove(std::slice::from_ref(&held.chain), &entries)?;
+                removed.take(pairs(&held.mappings, &[pod.ip()]), tables);
             }
-            Ok(pairs(&held.mappings, held.pods.iter().map(|p| p.ip())))
         }
     }
+    Ok(removed)
 }
 
 /// Removes the rules of an attachment of which no record tells, wherever they are.
 pub(crate) fn remove_unrecorded(leaving: &Leaving, record: Option<&Record>) -> Result<Removed> {
     let hints = hints(leaving);
-    let mut removed = match Nftables::open() {
-        Ok(mut nft) => nft.remove(&leaving.owner, None, &hints)?,
-        // Without nf_tables there are no rules in it.
-        Err(_) => Vec::new(),
-    };
+    let mut removed = Removed::default();
+    // Without nf_tables there are no rules in it.
+    if let Ok(mut nft) = Nftables::open() {
+        removed.take(nft.remove(&leaving.owner, None, &hints)?, nft);
+    }
     let own = [
         chain::container_chain(&leaving.owner),
         chain::interface_chain(&leaving.owner),
@@ -132,8 +164,9 @@ pub(crate) fn remove_unrecorded(leaving: &Leaving, record: Option<&Record>) -> R
     let own: Vec<String> = own.into_iter().filter(|name| !is_others(name)).collect();
     for mut tables in Iptables::all() {
         tables.remove(&own, &[])?;
+        removed.take([], tables);
     }
-    removed.extend(pairs(&leaving.mappings, hints.addresses.iter().copied()));
+    removed.pairs.extend(pairs(&leaving.mappings, &hints.addresses));
     Ok(removed)
 }
 
@@ -145,13 +178,9 @@ pub(crate) fn hints(leaving: &Leaving) -> Hints {
     }
 }
 
-fn pairs(mappings: &[Mapping], pods: impl Iterator<Item = IpAddr> + Clone) -> Removed {
-    let of = |mapping: &Mapping| {
-        let mapping = *mapping;
-        let pods = pods.clone().filter(move |pod| mapping.is_in(Family::of(*pod)));
-        pods.map(move |pod| (mapping, pod)).collect::<Vec<_>>()
-    };
-    mappings.iter().flat_map(of).collect()
+fn pairs(mappings: &[Mapping], pods: &[IpAddr]) -> Vec<(Mapping, IpAddr)> {
+    let all = pods.iter().flat_map(|pod| mappings.iter().map(|mapping| (*mapping, *pod)));
+    all.filter(|(mapping, pod)| mapping.is_in(Family::of(*pod))).collect()
 }
 
 /// Compares the rules with the plan.
@@ -190,13 +219,21 @@ pub(crate) fn holds(claim: &Claim) -> Result<bool> {
 }
 
 /// All mappings in force, in either backend.
-pub(crate) fn list() -> Result<Vec<(Backend, Listed)>> {
+///
+/// # Errors
+/// That of `own`; what the other one cannot tell must not keep a node from using this.
+pub(crate) fn list(own: Backend) -> Result<Vec<(Backend, Listed)>> {
     let mut all = Vec::new();
-    if let Ok(mut nft) = Nftables::open() {
-        all.extend(nft.list()?.into_iter().map(|l| (Backend::Nftables, l)));
-    }
+    let mut take = |backend, listed: Result<Vec<Listed>>| match listed {
+        Err(e) if backend == own => Err(e),
+        other => {
+            all.extend(other.unwrap_or_default().into_iter().map(|l| (backend, l)));
+            Ok(())
+        }
+    };
+    take(Backend::Nftables, Nftables::open().and_then(|mut nft| nft.list()))?;
     for mut tables in Iptables::all() {
-        all.extend(tables.list()?.into_iter().map(|l| (Backend::Iptables, l)));
+        take(Backend::Iptables, tables.list())?;
     }
     Ok(all)
 }

@@ -286,3 +286,35 @@ fn status_says_whether_the_backend_works() {
     let hidden = stage.lab.plugin("portmap").hiding("/usr/sbin");
     hidden.status(&conf(None)).ok();
 }
+
+/// Compares with a file of `tests/golden`; with `BLESS` set, writes it.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path}");
+}
+
+#[test]
+fn the_rules_are_as_on_record() {
+    let stage = Stage::new("golden");
+    let (a, b) = (stage.pod("a", 2), stage.pod("b", 3));
+    let ports = json!([
+        map(8080, 80, "tcp"),
+        map(5353, 53, "UDP"),
+        map(3868, 3868, "sctp"),
+        map_at(8081, 80, "tcp", "192.0.2.9"),
+        map_at(8082, 80, "tcp", "0.0.0.0"),
+        map_at(8083, 80, "tcp", "2001:db8::1"),
+        map_at(8084, 80, "tcp", "::"),
+    ]);
+    let keys = json!({"masqAll": true, "conditionsV4": ["ip saddr { 192.0.2.0/24, 10.0.0.0/8 }"],
+        "conditionsV6": ["iifname \"eth*\" ip6 daddr != 2001:db8::/33"]});
+    stage.run("ADD", &a, &a.conf("nftables", ports, &json!({}))).ok();
+    stage.run("ADD", &b, &b.conf("nftables", json!([map(90, 90, "tcp")]), &keys)).ok();
+    for family in ["ip", "ip6"] {
+        let listed = stage.lab.node().sh("nft", &["list", "table", family, "cni_hostport"]);
+        golden(&format!("{family}.nft"), &listed);
+    }
+}
