@@ -1,7 +1,7 @@
 //! ADD: the plan made real.
 
 use crate::config::{Config, Gateway};
-use crate::gateway;
+use crate::gateway::{self, Site};
 use crate::plan::Plan;
 use crate::pod::Pod;
 use cni_plugin::{Call, Gate, Owner, Undo, ipam};
@@ -40,15 +40,14 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     if let Some(mac) = pod.link.mac.filter(|_| config.mac_check) {
         macspoof::setup(&MacSpoof { owner: rule_owner(call), port: owner.link(), mac: mac.0 })?;
     }
+    let has_gateway = config.layer3 && config.gateway != Gateway::None;
+    let site = has_gateway.then(|| Site::find(&node, &config, &bridge)).transpose()?;
 
     let lease = pending.finish()?;
     let plan = Plan::new(&config, lease.result());
     pod.configure(call, &config, &plan)?;
-    let mut gateway_link = None;
-    if config.gateway != Gateway::None && config.layer3 {
-        gateway_link = gateway::ensure_gateway_link(&node, &config, &bridge)?;
-        let link = gateway_link.as_ref().unwrap_or(&bridge);
-        gateway::ensure_addresses(&node, link, &config, &plan)?;
+    if let Some(site) = &site {
+        site.prepare(&node, &config, &plan)?;
     }
     let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
     if let Some(backend) = config.masquerade {
@@ -60,7 +59,7 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
         bridge: node.expect_link(&bridge.name)?,
         port: wait_for_port(&node, &port, &config)?,
         pod: &pod.link,
-        gateway: gateway_link,
+        gateway: site.and_then(|site| site.link),
     };
     let result = links_now.result(call, plan);
     rules.keep();

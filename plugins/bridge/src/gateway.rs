@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use cni_plugin::{Gate, Owner};
 use cni_types::{Code, Error, Result};
 use ipnetwork::IpNetwork;
-use netlink::{Bridge, Change, Kind, Link, Mac, Netlink, Peer, Veth, VlanRange};
+use netlink::{Address, Bridge, Change, Kind, Link, Mac, Netlink, Peer, Veth, VlanRange};
 use std::io::Read;
 
 /// The bridge, made if it is missing; any number of callers may do this at once.
@@ -100,11 +100,7 @@ pub(crate) fn join_vlans(
 ///
 /// # Errors
 /// Those of the kernel.
-pub(crate) fn ensure_gateway_link(
-    node: &Netlink,
-    config: &Config,
-    bridge: &Link,
-) -> Result<Option<Link>> {
+fn ensure_gateway_link(node: &Netlink, config: &Config, bridge: &Link) -> Result<Option<Link>> {
     let Some(id) = config.vlan() else { return Ok(None) };
     let name = gateway_link(&bridge.name, id);
     if node.link_by_name(&name)?.is_none() {
@@ -147,17 +143,48 @@ fn make_gateway_pair(node: &Netlink, bridge: &Link, name: &str, id: u16) -> Resu
     Ok(())
 }
 
-/// Gives `link` the gateway's addresses and turns on forwarding.
-///
-/// # Errors
-/// [`Code::Conflict`] for another address in the way; those of the kernel.
-pub(crate) fn ensure_addresses(
-    node: &Netlink,
-    link: &Link,
-    config: &Config,
-    plan: &Plan,
-) -> Result<()> {
-    let present = node.addresses(link.index)?;
+/// Where the gateway is, looked up while the IPAM plugin works.
+pub(crate) struct Site {
+    /// The link in the VLAN, if there is one.
+    pub(crate) link: Option<Link>,
+    index: u32,
+    present: Vec<Address>,
+}
+
+impl Site {
+    /// Finds the gateway's link, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub(crate) fn find(node: &Netlink, config: &Config, bridge: &Link) -> Result<Site> {
+        let link = ensure_gateway_link(node, config, bridge)?;
+        let index = link.as_ref().unwrap_or(bridge).index;
+        Ok(Site { present: node.addresses(index)?, link, index })
+    }
+
+    /// Gives it the gateway's addresses and turns on forwarding.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] for another address in the way; those of the kernel.
+    pub(crate) fn prepare(&self, node: &Netlink, config: &Config, plan: &Plan) -> Result<()> {
+        let has = |wanted: &IpNetwork| self.present.iter().any(|a| a.network == *wanted);
+        if !plan.gateways.iter().all(has) {
+            add_addresses(node, self.index, config, plan)?;
+        }
+        if plan.gateways.iter().any(IpNetwork::is_ipv4) {
+            sysctl::write(sysctl::IP_FORWARD, "1")?;
+        }
+        if plan.gateways.iter().any(IpNetwork::is_ipv6) {
+            sysctl::write(sysctl::IPV6_FORWARD, "1")?;
+        }
+        Ok(())
+    }
+}
+
+fn add_addresses(node: &Netlink, index: u32, config: &Config, plan: &Plan) -> Result<()> {
+    let gone = || Error::new(Code::Kernel, format!("bridge {}: is gone", config.bridge));
+    let link = &node.link_by_index(index)?.ok_or_else(gone)?;
+    let present = node.addresses(index)?;
     for wanted in &plan.gateways {
         if present.iter().any(|address| address.network == *wanted) {
             continue;
@@ -179,12 +206,6 @@ pub(crate) fn ensure_addresses(
         // A bridge that somebody else made follows the lowest address of its ports until it is
         // given one: pods would lose their gateway's.
         node.change(link.index, &Change { mac: link.mac, ..Change::default() })?;
-    }
-    if plan.gateways.iter().any(IpNetwork::is_ipv4) {
-        sysctl::write(sysctl::IP_FORWARD, "1")?;
-    }
-    if plan.gateways.iter().any(IpNetwork::is_ipv6) {
-        sysctl::write(sysctl::IPV6_FORWARD, "1")?;
     }
     Ok(())
 }
