@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use netfilter::masquerade::{
     self, Backend, Masquerade, Owner, Search, Teardown, check, gc, probe, setup, teardown,
 };
+use netfilter::nft::Nft;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use std::path::Path;
@@ -290,6 +291,12 @@ fn without_a_backend_iptables_is_used_where_it_works() {
     assert!(!listing.contains(", net: "), "{listing}");
 }
 
+/// Waits until the kernel has freed what was deleted, which changes wait for too.
+fn settle() {
+    let mut nft = Nft::open().expect("open");
+    nft.generation().expect("a bound socket");
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
@@ -312,8 +319,11 @@ fn time(backend: Backend) -> [Duration; 4] {
         lap(&mut begins);
         teardown.finish().expect("finish");
         lap(&mut ends);
+        settle();
+        lap(&mut Vec::new());
         masquerade::teardown(&wish.owner, Search::Everything).expect("teardown");
         lap(&mut again);
+        settle();
     }
     [adds, begins, ends, again].map(median)
 }
