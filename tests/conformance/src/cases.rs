@@ -29,8 +29,10 @@ macro_rules! table {
 
 table! {
     attach: add_and_del, cold_add_and_del, add_twice, del_twice, del_without_netns,
-        del_after_the_namespace_is_gone, del_with_a_configuration_that_add_refuses;
-    kill: sigkill_at_any_point_of_add, sigkill_at_any_point_of_del;
+        del_after_the_namespace_is_gone, del_with_a_configuration_that_add_refuses,
+        del_with_the_result_of_another_pod;
+    kill: sigkill_at_any_point_of_add, sigkill_at_any_point_of_del,
+        sigkill_of_the_ipam_plugin;
     drift: check_sees_each_drift, check_needs_prev_result;
     collect: gc_keeps_the_valid_and_frees_the_rest, gc_leaves_other_networks_alone, gc_needs_a_list,
         status_is_ready, status_without_the_ipam_plugin, status_and_add_with_an_exhausted_pool,

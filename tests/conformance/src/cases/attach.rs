@@ -1,7 +1,7 @@
 //! ADD and DEL in all orders.
 
 use crate::{Repeat, Subject, Trial};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) fn add_and_del(subject: &Subject) {
     let trial = Trial::new(subject, "add-del");
@@ -123,4 +123,27 @@ pub(crate) fn del_with_a_configuration_that_add_refuses(subject: &Subject) {
         assert!(done.success(), "{}: {pointer}: {done}", subject.name);
         trial.nothing_left(pointer);
     }
+}
+
+/// The result in a DEL comes from a cache that others may have written: it must not widen what
+/// DEL removes.
+pub(crate) fn del_with_the_result_of_another_pod(subject: &Subject) {
+    let trial = Trial::new(subject, "del-forged");
+    let other = trial.add(&trial.b).ok();
+    let state = trial.state();
+    let node = json!({"cniVersion": "1.1.0", "interfaces": [{"name": "lo"}, {"name": "cni0"}],
+        "ips": [{"address": "10.88.0.1/16"}, {"address": "127.0.0.1/8"}]});
+    for (what, forged) in [("another pod", &other), ("the node", &node)] {
+        let mut conf = trial.a.conf.clone();
+        conf["prevResult"] = forged.clone();
+        for verb in ["DEL", "DEL"] {
+            let outcome = trial.plugin().attachment(verb, &trial.a.pod, subject.ifname, &conf);
+            assert!(outcome.success(), "{}: {outcome}", subject.name);
+        }
+        trial.plugin().del_without_netns(&trial.a.pod, subject.ifname, &conf).ok();
+        trial.same(&state, &format!("DEL with a result of {what}"));
+    }
+    trial.check(&trial.b, &other).ok();
+    trial.del(&trial.b).ok();
+    trial.nothing_left("DEL");
 }

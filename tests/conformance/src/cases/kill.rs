@@ -1,7 +1,8 @@
 //! SIGKILL at every point.
 
 use crate::{Subject, Trial};
-use lab::Kill;
+use lab::{Bins, Kill};
+use std::os::unix::fs::PermissionsExt;
 
 /// More than any plugin makes.
 const MOST_CALLS: u32 = 20_000;
@@ -20,6 +21,7 @@ pub(crate) fn sigkill_at_any_point_of_add(subject: &Subject) {
         let plugin = trial.plugin().kill(Kill::AtSyscall(call));
         let outcome = plugin.add(&trial.a.pod, subject.ifname, &trial.a.conf);
         if outcome.success() {
+            assert!(call > 2, "{}: nothing was killed", subject.name);
             break;
         }
         assert!(outcome.killed(), "{}: at system call {call}: {outcome}", subject.name);
@@ -50,6 +52,7 @@ pub(crate) fn sigkill_at_any_point_of_del(subject: &Subject) {
         let plugin = trial.plugin().kill(Kill::AtSyscall(call));
         let outcome = plugin.del(&trial.a.pod, subject.ifname, &trial.a.conf);
         if outcome.success() {
+            assert!(call > 2, "{}: nothing was killed", subject.name);
             break;
         }
         assert!(outcome.killed(), "{}: at system call {call}: {outcome}", subject.name);
@@ -62,6 +65,43 @@ pub(crate) fn sigkill_at_any_point_of_del(subject: &Subject) {
         assert!(call < MOST_CALLS, "{}: DEL does not end", subject.name);
     }
     trial.nothing_left("the whole DEL");
+}
+
+/// An IPAM plugin that is killed at any point of its ADD: the ADD fails, names it, and has undone
+/// its own part and that of the IPAM plugin.
+pub(crate) fn sigkill_of_the_ipam_plugin(subject: &Subject) {
+    let Some(ipam) = subject.needs.ipam else { return };
+    if !tracer() {
+        return;
+    }
+    let trial = Trial::new(subject, "kill-ipam");
+    let ours = Bins::ours();
+    let dir = trial.lab.tmp_dir();
+    let mut call = 2;
+    loop {
+        // The tracer is not in between (-D): the plugin stays its caller's child.
+        let script = format!(
+            "#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] || exec {real}\n\
+             exec strace -D -o /dev/null -e inject=all:signal=KILL:when={call} -- {real}\n",
+            real = ours.program(ipam).display()
+        );
+        let wrapper = dir.join(ipam);
+        std::fs::write(&wrapper, script).expect("a wrapper");
+        std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).expect("chmod");
+        let path = dir.to_string_lossy().into_owned();
+        let plugin = trial.plugin().env("CNI_PATH", path);
+        let outcome = plugin.add(&trial.a.pod, subject.ifname, &trial.a.conf);
+        if outcome.success() {
+            assert!(call > 2, "{}: nothing was killed", subject.name);
+            break;
+        }
+        trial.refused(&outcome, 104, ipam, "1.1.0");
+        trial.nothing_left(&format!("{ipam} killed at system call {call}"));
+        call += subject.sweep * 5;
+        assert!(call < MOST_CALLS, "{}: ADD does not end", subject.name);
+    }
+    trial.del(&trial.a).ok();
+    trial.nothing_left("the whole ADD, DEL");
 }
 
 fn tracer() -> bool {
