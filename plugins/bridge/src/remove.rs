@@ -72,7 +72,10 @@ fn delete_reported(call: &Call, node: &Netlink, hints: &Hints) -> Result<()> {
         }
         let Some(link) = node.link_by_name(&reported.name)? else { continue };
         let same = link.mac.is_some_and(|mac| mac.to_string().eq_ignore_ascii_case(&reported.mac));
-        if link.kind == Kind::Veth && same && link.master == Some(bridge.index) {
+        // A link with an alias is one of ours, and its name has said whose: results lie in a
+        // cache, and a wrong one must not cost another pod its port.
+        let unnamed = link.alias.is_empty();
+        if link.kind == Kind::Veth && same && unnamed && link.master == Some(bridge.index) {
             node.delete_link(link.index)?;
         }
     }
