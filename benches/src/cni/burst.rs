@@ -37,7 +37,7 @@ pub(crate) fn burst(stage: &Stage<'_>) -> Result<Scenario> {
         lanes.push(Lane { player, rows: [row("ADD"), row(ALL_ADDS), row("DEL"), row(ALL_DELS)] });
     }
     let mut turns = Turns::of(lanes.len());
-    for _ in 0..stage.options.rounds(4) {
+    for _ in 0..stage.options.rounds(3) {
         for lane in turns.shuffled() {
             lanes[lane].round()?;
         }

@@ -3,7 +3,7 @@
 use super::config::{BRIDGE, GATEWAY, NETWORK, PREFIX};
 use super::player::container_id;
 use super::{FLOOR, Stage};
-use crate::error::{About, Result};
+use crate::error::{About, Error, Result};
 use crate::invoke::{Outcome, Verb, invoke};
 use crate::node::Node;
 use crate::race::Racer;
@@ -31,6 +31,7 @@ impl Racer for Nothing {
 /// The bare ADD and DEL.
 #[derive(Debug)]
 pub(crate) struct Bare {
+    label: String,
     add: PathBuf,
     del: PathBuf,
     node: Node,
@@ -40,13 +41,34 @@ pub(crate) struct Bare {
 
 impl Bare {
     /// A node whose bridge is there already, as it is for the others from their second ADD on.
-    pub(crate) fn new(stage: &Stage<'_>) -> Result<Bare> {
-        let node = Node::new(stage.site, 1)?;
+    pub(crate) fn new(stage: &Stage<'_>, label: &str) -> Result<Bare> {
+        let node = Node::new(stage.site, 2)?;
         ready_bridge(&node)?;
         let leases = node.data().join(NETWORK);
         std::fs::create_dir_all(&leases).about(leases.display())?;
         let (add, del) = (stage.floor.bridge_add.clone(), stage.floor.bridge_del.clone());
-        Ok(Bare { add, del, node, leases, serial: 0 })
+        Ok(Bare { label: label.to_owned(), add, del, node, leases, serial: 0 })
+    }
+
+    /// Attaches `count` containers that stay, all of them interfaces of one silent pod.
+    pub(crate) fn settle(&mut self, count: usize) -> Result<()> {
+        self.node.silence(1)?;
+        for number in 0..count {
+            let mut add = self.adding(&format!("crowd{number}"), (1, &format!("crowd{number}")));
+            let outcome = self.node.inside(|| invoke(&mut add, "{}"))??;
+            if let Some(cause) = outcome.failure {
+                return Err(Error::new(&self.label, cause));
+            }
+        }
+        Ok(())
+    }
+
+    fn adding(&mut self, host: &str, (pod, ifname): (usize, &str)) -> Command {
+        self.serial += 1;
+        let mut command = Command::new(&self.add);
+        command.arg(self.node.pod(pod)).args([BRIDGE, host, ifname, &self.address()]);
+        command.args([&PREFIX.to_string(), GATEWAY]).arg(&self.leases).arg(container_id());
+        command
     }
 
     fn address(&self) -> String {
@@ -63,7 +85,7 @@ pub(crate) fn ready_bridge(node: &Node) -> Result<()> {
 
 impl Racer for Bare {
     fn label(&self) -> &str {
-        FLOOR
+        &self.label
     }
 
     fn has(&self, verb: Verb) -> bool {
@@ -71,16 +93,14 @@ impl Racer for Bare {
     }
 
     fn run(&mut self, verb: Verb) -> Result<Outcome> {
-        let mut command;
-        if verb == Verb::Add {
-            self.serial += 1;
-            command = Command::new(&self.add);
-            command.arg(self.node.pod(0)).args([BRIDGE, "veth0", "eth0", &self.address()]);
-            command.args([&PREFIX.to_string(), GATEWAY]).arg(&self.leases).arg(container_id());
-        } else {
-            command = Command::new(&self.del);
-            command.args(["veth0", &self.address()]).arg(&self.leases);
-        }
+        let mut command = match verb {
+            Verb::Add => self.adding("veth0", (0, "eth0")),
+            _ => {
+                let mut command = Command::new(&self.del);
+                command.args(["veth0", &self.address()]).arg(&self.leases);
+                command
+            }
+        };
         self.node.inside(|| invoke(&mut command, "{}"))?
     }
 }

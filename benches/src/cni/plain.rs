@@ -23,20 +23,20 @@ pub(crate) fn start(stage: &Stage<'_>) -> Result<Scenario> {
         compare.push(Compare::speed(&ours, &peer));
         compare.push(Compare::cost(&ours, FLOOR));
     }
-    let rows = race(&mut racers, &[Verb::Version], stage.options.rounds(60))?;
+    let rows = race(&mut racers, &[Verb::Version], stage.options.rounds(40))?;
     let title = "start-up alone (VERSION)".to_owned();
     Ok(Scenario { name: "start", title, rows, compare, notes: Vec::new() })
 }
 
 /// Bridge with host-local, beside the bare programs.
 pub(crate) fn bridge(stage: &Stage<'_>) -> Result<Scenario> {
-    let mut racers = boxed([Bare::new(stage)?]);
+    let mut racers = boxed([Bare::new(stage, FLOOR)?]);
     for team in stage.teams() {
         racers.extend(boxed([stage.player(&team, team.name, 1, config::bridge)?]));
     }
     let compare =
         vec![Compare::speed(OURS, PEER), Compare::cost(OURS, FLOOR), Compare::cost(PEER, FLOOR)];
-    let rows = race(&mut racers, &VERBS, stage.options.rounds(50))?;
+    let rows = race(&mut racers, &VERBS, stage.options.rounds(40))?;
     let title = "bridge with host-local".to_owned();
     Ok(Scenario { name: "bridge", title, rows, compare, notes: Vec::new() })
 }
@@ -62,7 +62,7 @@ pub(crate) fn masquerade(stage: &Stage<'_>) -> Result<Scenario> {
     for name in ["nftables", "iptables"] {
         compare.push(Compare::cost(&format!("{OURS} {name}"), &format!("{OURS} without")));
     }
-    let rows = race(&mut racers, &VERBS, stage.options.rounds(25))?;
+    let rows = race(&mut racers, &VERBS, stage.options.rounds(16))?;
     let title = "bridge with host-local and ipMasq".to_owned();
     Ok(Scenario { name: "masquerade", title, rows, compare, notes })
 }
@@ -77,12 +77,12 @@ pub(crate) fn backends() -> Vec<Compare> {
 
 /// Point to point with host-local.
 pub(crate) fn ptp(stage: &Stage<'_>) -> Result<Scenario> {
-    pair(stage, ("ptp", "ptp with host-local"), config::ptp, 40)
+    pair(stage, ("ptp", "ptp with host-local"), config::ptp, 25)
 }
 
 /// Addresses alone.
 pub(crate) fn host_local(stage: &Stage<'_>) -> Result<Scenario> {
-    pair(stage, ("host-local", "host-local alone"), config::host_local, 60)
+    pair(stage, ("host-local", "host-local alone"), config::host_local, 40)
 }
 
 fn pair(
@@ -102,12 +102,12 @@ fn pair(
 
 /// One port mapping.
 pub(crate) fn portmap_1(stage: &Stage<'_>) -> Result<Scenario> {
-    portmap(stage, "portmap-1", (1, 20))
+    portmap(stage, "portmap-1", (1, 12))
 }
 
 /// Ten port mappings.
 pub(crate) fn portmap_10(stage: &Stage<'_>) -> Result<Scenario> {
-    portmap(stage, "portmap-10", (10, 12))
+    portmap(stage, "portmap-10", (10, 10))
 }
 
 fn portmap(
