@@ -6,7 +6,7 @@ use crate::print;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The teller of the steps.
 #[derive(Debug)]
@@ -37,22 +37,28 @@ impl Telling {
         }
         let begin = Instant::now();
         let outcome = work();
-        let took = begin.elapsed().as_secs_f64() * 1000.0;
-        let number = self.steps.len() + 1;
-        let (mark, detail) = match &outcome {
-            Ok((_, detail)) => ("ok", detail.as_str()),
-            Err(_) => ("FAILED", ""),
-        };
-        self.steps.push(json!({
-            "step": what, "ms": (took * 10.0).round() / 10.0, "ok": outcome.is_ok(), "detail": detail,
-        }));
-        if !self.is_json() {
-            print::out(&format!("{number:>3}  {what:<66} {took:>8.1} ms  {mark}\n"))?;
-            for line in detail.lines() {
-                print::out(&format!("       {line}\n"))?;
-            }
-        }
+        let took = begin.elapsed();
+        self.told(what, took, outcome.as_ref().ok().map(|(_, detail)| detail.as_str()))?;
         outcome.map(|(value, _)| value)
+    }
+
+    /// Tells one step; it failed if there is no detail.
+    fn told(&mut self, what: &str, took: Duration, detail: Option<&str>) -> Result<()> {
+        let took = took.as_secs_f64() * 1000.0;
+        let number = self.steps.len() + 1;
+        let mark = if detail.is_some() { "ok" } else { "FAILED" };
+        let text = detail.unwrap_or_default();
+        self.steps.push(json!({
+            "step": what, "ms": (took * 10.0).round() / 10.0, "ok": detail.is_some(), "detail": text,
+        }));
+        if self.is_json() {
+            return Ok(());
+        }
+        let mut lines = format!("{number:>3}  {what:<66} {took:>8.1} ms  {mark}\n");
+        for line in text.lines() {
+            lines.push_str(&format!("       {line}\n"));
+        }
+        print::out(&lines)
     }
 
     /// Tells people something between the steps.
