@@ -88,6 +88,17 @@ fn a_pending_add_that_is_given_up_is_released() {
 }
 
 #[test]
+fn a_prepared_add_that_never_begins_does_nothing() {
+    let plugin = Scripted::new(ANSWER);
+    let call = plugin.call("scripted");
+    drop(ipam::prepare_add(&call).expect("start"));
+    assert_eq!(plugin.verbs(), Vec::<String>::new());
+    let pending = ipam::prepare_add(&call).expect("start").begin().expect("begin");
+    assert_eq!(pending.finish().expect("lease").keep().ips.len(), 1);
+    assert_eq!(plugin.verbs(), ["ADD"]);
+}
+
+#[test]
 fn a_failed_add_is_followed_by_del_and_keeps_its_error() {
     let plugin = Scripted::new(
         r#"[ "$CNI_COMMAND" = ADD ] && { echo '{"code":11,"msg":"busy"}'; exit 1; }; exit 0"#,
