@@ -8,7 +8,7 @@ use crate::rules::{self, Place, Removed};
 use cni_plugin::{NodeCall, Undo};
 use cni_types::{Code, Error, Result};
 use netfilter::hostport::registry::{Granted, Held, Registry};
-use netfilter::hostport::{Backend, Family, Forward, Iptables, Nftables, Owner, chain};
+use netfilter::hostport::{Backend, Family, Forward, Iptables, Mapping, Nftables, Owner, chain};
 use netlink::Netlink;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -105,12 +105,16 @@ pub(crate) fn del(leaving: &Leaving) -> Result<()> {
     let lock = registry.lock()?;
     lock.release(owner)?;
     if record.is_none() {
-        lock.forget(&removed.mappings(), &|other| {
+        lock.forget(&mappings_of(&removed), &|other| {
             other.container_id == owner.container_id
                 && (other.network.is_empty() || other.may_be(owner))
         })?;
     }
     Ok(())
+}
+
+fn mappings_of(removed: &Removed) -> Vec<Mapping> {
+    removed.iter().map(|(mapping, _)| *mapping).collect()
 }
 
 pub(crate) fn check(plan: &Plan) -> Result<()> {
@@ -126,20 +130,20 @@ pub(crate) fn check(plan: &Plan) -> Result<()> {
 pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     let network = call.conf.name.as_str();
     let mut errors = Vec::new();
-    let mut removed = Removed::default();
+    let mut removed = Removed::new();
     let keep = |id: &str, ifname: &str| is_valid(call, id, Some(ifname));
     let cache = KnownContainers::read();
     let keep_unknown = |id: &str| is_valid(call, id, None) || cache.may_know(id);
     if let Ok(mut nft) = Nftables::open() {
         match nft.collect(network, &keep, &keep_unknown) {
-            Ok(gone) => removed.take(gone, nft),
+            Ok(gone) => removed.extend(gone),
             Err(e) => errors.push(e),
         }
     }
     let chains = chains_to_keep(call);
     for mut tables in Iptables::all() {
         match tables.collect(network, &chains) {
-            Ok(gone) => removed.take(gone, tables),
+            Ok(gone) => removed.extend(gone),
             Err(e) => errors.push(e),
         }
     }
@@ -147,7 +151,7 @@ pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     let registry = Registry::of_node();
     if registry.exists() && errors.is_empty() {
         let collected = registry.lock().and_then(|lock| {
-            lock.forget(&removed.mappings(), &|other| {
+            lock.forget(&mappings_of(&removed), &|other| {
                 let is_here = other.network.is_empty() || other.network == network;
                 is_here && !is_valid(call, &other.container_id, None)
             })?;

@@ -63,7 +63,6 @@ fn is_meant(mappings: &[Mapping], entry: &Entry) -> bool {
 
 /// Ends the connections to removed mappings, as far as they lead to their pods.
 pub(crate) fn end(removed: &Removed) -> Result<()> {
-    let removed = &removed.pairs;
     if !removed.iter().any(|(m, _)| m.protocol.lingers()) {
         return Ok(());
     }

@@ -7,36 +7,10 @@ use netfilter::hostport::{
     Backend, Family, Forward, Hints, Iptables, Listed, Mapping, Nftables, Owner, Placed, chain,
     iptables,
 };
-use std::any::Any;
 use std::net::IpAddr;
 
-/// What was removed.
-#[derive(Default)]
-pub(crate) struct Removed {
-    /// Mappings, and the pods they led to.
-    pub(crate) pairs: Vec<(Mapping, IpAddr)>,
-    /// The sockets it was done by, to be kept to the end: to close one at once waits for the
-    /// kernel to free the rules, some 10 to 20 ms; a little later it is already at it, and
-    /// closing waits for nothing.
-    open: Vec<Box<dyn Any>>,
-}
-
-impl Removed {
-    /// Adds what one socket removed.
-    pub(crate) fn take(
-        &mut self,
-        pairs: impl IntoIterator<Item = (Mapping, IpAddr)>,
-        socket: impl Any,
-    ) {
-        self.pairs.extend(pairs);
-        self.open.push(Box::new(socket));
-    }
-
-    /// The mappings.
-    pub(crate) fn mappings(&self) -> Vec<Mapping> {
-        self.pairs.iter().map(|(mapping, _)| *mapping).collect()
-    }
-}
+/// Mappings that were removed, and the pods they led to.
+pub(crate) type Removed = Vec<(Mapping, IpAddr)>;
 
 /// iptables where it works, else nftables where that does.
 pub(crate) fn default_backend() -> Backend {
@@ -123,34 +97,30 @@ fn add_to_iptables(forwards: &[Forward], chain: &str, registry: &Registry) -> Re
 
 /// Removes what `held` says; succeeds where it is gone.
 pub(crate) fn remove_held(owner: &Owner, held: &Held, hints: &Hints) -> Result<Removed> {
-    let mut removed = Removed::default();
     match held.backend {
-        Backend::Nftables => {
-            let mut nft = Nftables::open()?;
-            removed.take(nft.remove(owner, held.placed.as_deref(), hints)?, nft);
-        }
+        Backend::Nftables => Nftables::open()?.remove(owner, held.placed.as_deref(), hints),
         Backend::Iptables => {
+            let mut removed = Removed::new();
             for pod in &held.pods {
                 let family = Family::of(pod.ip());
                 let of_family = held.entries.iter().filter(|(f, _)| *f == family);
                 let entries: Vec<String> = of_family.map(|(_, entry)| entry.clone()).collect();
-                let mut tables = Iptables::open(family)?;
-                tables.remove(std::slice::from_ref(&held.chain), &entries)?;
-                removed.take(pairs(&held.mappings, &[pod.ip()]), tables);
+                Iptables::open(family)?.remove(std::slice::from_ref(&held.chain), &entries)?;
+                removed.extend(pairs(&held.mappings, &[pod.ip()]));
             }
+            Ok(removed)
         }
     }
-    Ok(removed)
 }
 
 /// Removes the rules of an attachment of which no record tells, wherever they are.
 pub(crate) fn remove_unrecorded(leaving: &Leaving, record: Option<&Record>) -> Result<Removed> {
     let hints = hints(leaving);
-    let mut removed = Removed::default();
-    // Without nf_tables there are no rules in it.
-    if let Ok(mut nft) = Nftables::open() {
-        removed.take(nft.remove(&leaving.owner, None, &hints)?, nft);
-    }
+    let mut removed = match Nftables::open() {
+        Ok(mut nft) => nft.remove(&leaving.owner, None, &hints)?,
+        // Without nf_tables there are no rules in it.
+        Err(_) => Vec::new(),
+    };
     let own = [
         chain::container_chain(&leaving.owner),
         chain::interface_chain(&leaving.owner),
@@ -164,9 +134,8 @@ pub(crate) fn remove_unrecorded(leaving: &Leaving, record: Option<&Record>) -> R
     let own: Vec<String> = own.into_iter().filter(|name| !is_others(name)).collect();
     for mut tables in Iptables::all() {
         tables.remove(&own, &[])?;
-        removed.take([], tables);
     }
-    removed.pairs.extend(pairs(&leaving.mappings, &hints.addresses));
+    removed.extend(pairs(&leaving.mappings, &hints.addresses));
     Ok(removed)
 }
 

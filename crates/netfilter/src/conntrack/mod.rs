@@ -6,8 +6,10 @@ mod wire;
 
 pub use entry::{Entry, Family, Filter, Tuple};
 
+use crate::nft::farewell::leave_to_collector;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// Room for the largest part of a dump the kernel sends at once, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -24,6 +26,13 @@ pub fn is_empty() -> bool {
 pub struct Conntrack {
     socket: Socket,
     sequence: u32,
+}
+
+impl Drop for Conntrack {
+    /// Any netfilter socket waits at its close for rules that anybody has just deleted.
+    fn drop(&mut self) {
+        leave_to_collector(self.socket.as_raw_fd());
+    }
 }
 
 impl Conntrack {

@@ -2,6 +2,7 @@
 
 use super::ruleset::{self, Found, HOSTIP_HOSTPORTS, HOSTPORTS, MASQUERADING};
 use super::{Family, Forward, Mapping, Masquerade, Owner};
+use crate::nft::farewell::leave_to_collector;
 use crate::nft::{self, Batch, Expr, Nft, Rule, RuleInfo};
 use cni_types::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,12 @@ pub struct Listed {
 /// The nftables backend in the network namespace in which it was opened.
 pub struct Nftables {
     nft: Nft,
+}
+
+impl Drop for Nftables {
+    fn drop(&mut self) {
+        leave_to_collector(self.nft.raw_fd());
+    }
 }
 
 fn kernel(error: &nft::Error) -> Error {

@@ -19,17 +19,22 @@ impl Nft {
     ///
     /// Where the hand-over fails, it is closed as usual, only slower.
     pub fn close_in_background(self) {
-        let pair =
-            socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
-        let Ok((here, there)) = pair else { return };
-        let hand_over = |fd: RawFd| {
-            let rights = [fd];
-            let rights = [ControlMessage::ScmRights(&rights)];
-            sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::empty(), None)
-        };
-        // Each end of the pair waits in its own queue, so nothing but the collector reaches them.
-        let _closed_slower_on_failure = [self.raw_fd(), here.as_raw_fd(), there.as_raw_fd()]
-            .into_iter()
-            .try_for_each(|fd| hand_over(fd).map(drop));
+        leave_to_collector(self.raw_fd());
     }
+}
+
+/// Gives the kernel's collector a reference to the socket `fd`, so that the caller's close is not
+/// the last. Where that fails, the caller's is, only slower.
+pub(crate) fn leave_to_collector(fd: RawFd) {
+    let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
+    let Ok((here, there)) = pair else { return };
+    let hand_over = |fd: RawFd| {
+        let rights = [fd];
+        let rights = [ControlMessage::ScmRights(&rights)];
+        sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::empty(), None)
+    };
+    // Each end of the pair waits in its own queue, so nothing but the collector reaches them.
+    let _closed_slower_on_failure = [fd, here.as_raw_fd(), there.as_raw_fd()]
+        .into_iter()
+        .try_for_each(|fd| hand_over(fd).map(drop));
 }

@@ -16,7 +16,7 @@
 mod batch;
 mod error;
 mod expr;
-mod farewell;
+pub(crate) mod farewell;
 mod object;
 mod rule;
 mod set;

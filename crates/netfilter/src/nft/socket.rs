@@ -65,7 +65,7 @@ impl Nft {
         Ok(Nft { socket, buffer: Vec::new() })
     }
 
-    pub(super) fn raw_fd(&self) -> std::os::fd::RawFd {
+    pub(crate) fn raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.socket)
     }
 
