@@ -2,7 +2,7 @@
  *
  * usage: bridge-add NETNS BRIDGE HOST_IF POD_IF ADDRESS PREFIX GATEWAY LEASE_DIR ID
  *
- * One process, two namespaces, two netlink sends: a veth pair whose peer is
+ * Without a default route if GATEWAY is "-". One process, two namespaces, two netlink sends: a veth pair whose peer is
  * born inside the pod, on the bridge and up; then address and default route.
  * The bridge and its gateway address are there already, as on every node that
  * has run a pod before. The lease is one file in the reference format. */
@@ -52,8 +52,8 @@ static void configure(int rtnl, const char *pod_if, const char *address, int pre
 {
 	struct batch b = { 0 };
 	struct in_addr ip, gw;
-	int index = link_index(rtnl, pod_if);
-	if (!inet_aton(address, &ip) || !inet_aton(gateway, &gw))
+	int index = link_index(rtnl, pod_if), routed = strcmp(gateway, "-");
+	if (!inet_aton(address, &ip) || (routed && !inet_aton(gateway, &gw)))
 		die("address");
 	struct ifinfomsg *link = request(&b, RTM_NEWLINK, 0, sizeof *link);
 	link->ifi_index = index;
@@ -65,14 +65,16 @@ static void configure(int rtnl, const char *pod_if, const char *address, int pre
 	a->ifa_index = (uint32_t)index;
 	attribute(&b, IFA_LOCAL, &ip, sizeof ip);
 	attribute(&b, IFA_ADDRESS, &ip, sizeof ip);
-	struct rtmsg *r = request(&b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *r);
-	r->rtm_family = AF_INET;
-	r->rtm_table = RT_TABLE_MAIN;
-	r->rtm_protocol = RTPROT_BOOT;
-	r->rtm_scope = RT_SCOPE_UNIVERSE;
-	r->rtm_type = RTN_UNICAST;
-	attribute(&b, RTA_GATEWAY, &gw, sizeof gw);
-	attribute(&b, RTA_OIF, &index, sizeof index);
+	if (routed) {
+		struct rtmsg *r = request(&b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *r);
+		r->rtm_family = AF_INET;
+		r->rtm_table = RT_TABLE_MAIN;
+		r->rtm_protocol = RTPROT_BOOT;
+		r->rtm_scope = RT_SCOPE_UNIVERSE;
+		r->rtm_type = RTN_UNICAST;
+		attribute(&b, RTA_GATEWAY, &gw, sizeof gw);
+		attribute(&b, RTA_OIF, &index, sizeof index);
+	}
 	commit(rtnl, &b, "address and route");
 }
 

@@ -54,7 +54,8 @@ impl Bare {
     pub(crate) fn settle(&mut self, count: usize) -> Result<()> {
         self.node.silence(1)?;
         for number in 0..count {
-            let mut add = self.adding(&format!("crowd{number}"), (1, &format!("crowd{number}")));
+            let mut add =
+                self.adding(&format!("crowd{number}"), (1, &format!("crowd{number}"), "-"));
             let outcome = self.node.inside(|| invoke(&mut add, "{}"))??;
             if let Some(cause) = outcome.failure {
                 return Err(Error::new(&self.label, cause));
@@ -63,11 +64,11 @@ impl Bare {
         Ok(())
     }
 
-    fn adding(&mut self, host: &str, (pod, ifname): (usize, &str)) -> Command {
+    fn adding(&mut self, host: &str, (pod, ifname, gateway): (usize, &str, &str)) -> Command {
         self.serial += 1;
         let mut command = Command::new(&self.add);
         command.arg(self.node.pod(pod)).args([BRIDGE, host, ifname, &self.address()]);
-        command.args([&PREFIX.to_string(), GATEWAY]).arg(&self.leases).arg(container_id());
+        command.args([&PREFIX.to_string(), gateway]).arg(&self.leases).arg(container_id());
         command
     }
 
@@ -94,7 +95,7 @@ impl Racer for Bare {
 
     fn run(&mut self, verb: Verb) -> Result<Outcome> {
         let mut command = match verb {
-            Verb::Add => self.adding("veth0", (0, "eth0")),
+            Verb::Add => self.adding("veth0", (0, "eth0", GATEWAY)),
             _ => {
                 let mut command = Command::new(&self.del);
                 command.args(["veth0", &self.address()]).arg(&self.leases);
