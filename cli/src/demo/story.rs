@@ -9,9 +9,15 @@ use crate::args::Place;
 use crate::fault::{Fault, Result};
 use cni_types::{CniResult, Version};
 use netns::Netns;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Child;
 
 /// A pod: a namespace, and what its attachment gave it.
 #[derive(Debug)]
@@ -233,28 +239,27 @@ fn killed_add(telling: &mut Telling, stage: &Stage) -> Result<()> {
 }
 
 /// Returns when the pausing plugin runs; fails if the ADD ends before.
-fn wait_for_pause(stage: &Stage, child: &mut std::process::Child) -> Result<()> {
-    let fifo = stage.fifo();
+fn wait_for_pause(stage: &Stage, child: &mut Child) -> Result<()> {
     let fault = |e: std::io::Error| Fault::new(1, "killed ADD", e.to_string());
-    let (said, heard) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut text = String::new();
-        let outcome = std::fs::File::open(fifo).and_then(|mut file| file.read_to_string(&mut text));
-        // Nobody listens any more if it took too long.
-        let _late = said.send(outcome.map(|_| ()));
-    });
-    match heard.recv_timeout(std::time::Duration::from_secs(20)) {
-        Ok(outcome) => outcome.map_err(fault),
-        Err(_) => {
-            child.kill().map_err(fault)?;
-            let mut said = String::new();
-            if let Some(mut stderr) = child.stderr.take() {
-                stderr.read_to_string(&mut said).map_err(fault)?;
-            }
-            let cause = format!("the chain did not reach its last plugin: {}", said.trim());
-            Err(Fault::new(1, "killed ADD", cause))
-        }
+    let mut options = OpenOptions::new();
+    // Without waiting for a writer: there is none if the ADD fails early.
+    let fifo = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let fifo = fifo.open(stage.fifo()).map_err(fault)?;
+    let Some(mut stderr) = child.stderr.take() else { return Ok(()) };
+    let mut fds = [
+        PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
+        PollFd::new(stderr.as_fd(), PollFlags::POLLIN),
+    ];
+    poll(&mut fds, PollTimeout::from(20_000_u16)).map_err(|e| fault(e.into()))?;
+    if fds.first().and_then(PollFd::any) == Some(true) {
+        return Ok(());
     }
+    child.kill().map_err(fault)?;
+    child.wait().map_err(fault)?;
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).map_err(fault)?;
+    let cause = format!("the chain did not reach its last plugin: {}", said.trim());
+    Err(Fault::new(1, "killed ADD", cause))
 }
 
 /// A pod whose namespace goes away without DEL, as after a crash of its runtime.
