@@ -29,19 +29,22 @@ pub(crate) fn print_scenario(scenario: &Scenario) {
     }
     let rounds = scenario.rows.iter().filter_map(|r| r.series.summary()).map(|s| s.count).max();
     println!("\n{} measurements each, in milliseconds\n", rounds.unwrap_or(0));
-    println!("| verb | contestant | p50 | p95 | p99 | mean | |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| verb | contestant | least | p50 | p95 | p99 | mean | |\n|---|---|---|---|---|---|---|---|"
+    );
     for row in &scenario.rows {
-        let Summary { p50, p95, p99, mean, .. } = match row.series.summary() {
+        let Summary { min, p50, p95, p99, mean, .. } = match row.series.summary() {
             Some(summary) => summary,
             None => {
-                println!("| {} | {} | | | | | {} |", row.verb, row.contestant, failures(row));
+                println!("| {} | {} | | | | | | {} |", row.verb, row.contestant, failures(row));
                 continue;
             }
         };
-        let [p50, p95, p99, mean] = [p50, p95, p99, mean].map(|s| format!("{:.2}", s * 1e3));
+        let [min, p50, p95, p99, mean] =
+            [min, p50, p95, p99, mean].map(|s| format!("{:.2}", s * 1e3));
         let remarks = remarks(scenario, row).join("; ");
         let Row { verb, contestant, .. } = row;
-        println!("| {verb} | {contestant} | {p50} | {p95} | {p99} | {mean} | {remarks} |");
+        println!("| {verb} | {contestant} | {min} | {p50} | {p95} | {p99} | {mean} | {remarks} |");
     }
 }
 
