@@ -54,6 +54,8 @@ pub struct BridgeInfo {
     pub vlan_filtering: bool,
     /// The VLAN that new ports get; 0 for none.
     pub default_pvid: u16,
+    /// Whether it runs the spanning tree protocol, which makes new ports wait.
+    pub stp: bool,
 }
 
 /// What a link is.
@@ -140,6 +142,7 @@ impl Link {
     }
 
     fn read_info(&mut self, info: &[u8]) {
+        const STP_STATE: u16 = 5;
         const VLAN_FILTERING: u16 = 7;
         const VLAN_DEFAULT_PVID: u16 = 39;
         const VLAN_ID: u16 = 1;
@@ -151,6 +154,7 @@ impl Link {
                     let bridge = self.bridge.insert(BridgeInfo::default());
                     for (kind, value) in Attributes::of(value) {
                         match kind {
+                            STP_STATE => bridge.stp = u32_of(value) != 0,
                             VLAN_FILTERING => bridge.vlan_filtering = flag_of(value),
                             VLAN_DEFAULT_PVID => {
                                 bridge.default_pvid = u16_at(value, 0).unwrap_or_default();

@@ -13,9 +13,9 @@ use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long the port may take to pass traffic after both of its ends are up. The kernel needs
-/// microseconds; this bounds a broken one.
-const PORT_LIMIT: Duration = Duration::from_millis(2500);
+/// How long the port and the bridge may take to pass traffic after both ends of the pair are up.
+/// The kernel needs microseconds; this bounds a broken one.
+const CARRIER_LIMIT: Duration = Duration::from_millis(2500);
 
 /// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
 /// when the pair is there, as an ADD that fails because the attachment exists already must not
@@ -54,10 +54,10 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
         let (owner, addresses) = (rule_owner(call), plan.addresses());
         masquerade::setup(&Masquerade { backend, owner, addresses: &addresses })?;
     }
+    let port_now = wait_for_port(&node, &port, &config)?;
     let links_now = Links {
-        // A bridge that somebody else made takes over the address of its first port.
-        bridge: node.expect_link(&bridge.name)?,
-        port: wait_for_port(&node, &port, &config)?,
+        bridge: wait_for_gateway(&node, &bridge, site.as_ref())?,
+        port: port_now,
         pod: &pod.link,
         gateway: site.and_then(|site| site.link),
     };
@@ -157,26 +157,53 @@ fn clear_the_way(node: &Netlink, call: &Call, owner: &Owner) -> Result<()> {
 }
 
 /// The port as it is now that both ends are up.
+fn wait_for_port(node: &Netlink, port: &Link, config: &Config) -> Result<Link> {
+    if !config.pod_up {
+        return Ok(node.expect_link(&port.name)?);
+    }
+    wait_for_carrier(node, port.index, format!("bridge port {}", port.name))
+}
+
+/// The bridge as it is now that it has a port; one that somebody else made takes over the address
+/// of its first port.
+///
+/// Where the node is a gateway its own way into the bridge must be ready too: until the first port
+/// has brought a carrier, what the node sends is lost, and pods wait a second for its answer.
+fn wait_for_gateway(node: &Netlink, bridge: &Link, site: Option<&Site>) -> Result<Link> {
+    let now = node.expect_link(&bridge.name)?;
+    let Some(site) = site else { return Ok(now) };
+    if let Some(link) = &site.link {
+        if let Some(port) = gateway::port_of(link) {
+            wait_for_carrier(node, port, format!("bridge port of {}", link.name))?;
+        }
+        return Ok(now);
+    }
+    // A spanning tree lets nothing pass for half a minute, and says so by no carrier.
+    if now.running || now.bridge.is_some_and(|info| info.stp) {
+        return Ok(now);
+    }
+    wait_for_carrier(node, bridge.index, format!("bridge {}", bridge.name))
+}
+
+/// The link as it is now that it passes traffic.
 ///
 /// A recent kernel brings its carrier up to date when it is asked for the link; an older one
 /// sends a notice when it has done so.
-fn wait_for_port(node: &Netlink, port: &Link, config: &Config) -> Result<Link> {
-    let now = node.expect_link(&port.name)?;
-    if now.running || !config.pod_up {
+fn wait_for_carrier(node: &Netlink, index: u32, subject: String) -> Result<Link> {
+    let gone = || Error::new(Code::Kernel, format!("{subject}: is gone"));
+    let now = node.link_by_index(index)?.ok_or_else(gone)?;
+    if now.running {
         return Ok(now);
     }
-    if !Watch::open()?.running(node, port.index, PORT_LIMIT)? {
+    if !Watch::open()?.running(node, index, CARRIER_LIMIT)? {
+        let limit = CARRIER_LIMIT.as_millis();
         return Err(Error::new(
             Code::Kernel,
-            format!(
-                "bridge port {}: has no carrier after {} ms",
-                port.name,
-                PORT_LIMIT.as_millis()
-            ),
+            format!("{subject}: has no carrier after {limit} ms"),
         )
-        .with_details("both ends of the veth pair are up; look at the kernel's log"));
+        .with_details("both ends of its veth pair are up; look at the kernel's log"));
     }
-    Ok(node.expect_link(&port.name)?)
+    node.link_by_index(index)?.ok_or_else(gone)
 }
 
 /// Whose rules.

@@ -27,9 +27,11 @@ pub(crate) fn ensure_bridge(node: &Netlink, config: &Config) -> Result<Link> {
                 up: true,
             };
             match node.create_bridge(&wish) {
-                Err(e) if !e.is_exists() => return Err(e.into()),
-                _ => node.expect_link(name)?,
+                Ok(()) => trust_addresses(name, config),
+                Err(e) if e.is_exists() => {}
+                Err(e) => return Err(e.into()),
             }
+            node.expect_link(name)?
         }
     };
     if bridge.kind != Kind::Bridge {
@@ -59,6 +61,15 @@ pub(crate) fn not_a_bridge(link: &Link) -> Error {
 /// Keeps the node's address configuration from following advertisements that pods could send.
 pub(crate) fn refuse_advertisements(link: &str) {
     crate::apply::best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_ra"), "0");
+}
+
+/// Spares the addresses of a link of ours the search for duplicates, unless the configuration asks
+/// for it: without its link-local address the node finds no pod for hosts beyond it, so the first
+/// pod would be unreachable over IPv6 for two seconds.
+fn trust_addresses(link: &str, config: &Config) {
+    if !config.probe {
+        crate::apply::best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_dad"), "0");
+    }
 }
 
 fn random_mac() -> Result<Mac> {
@@ -107,16 +118,25 @@ fn ensure_gateway_link(node: &Netlink, config: &Config, bridge: &Link) -> Result
         make_gateway_pair(node, bridge, &name, id)?;
     }
     let link = node.expect_link(&name)?;
-    if !link.up {
-        node.set_up(link.index)?;
-    }
-    // An administrator may have made a VLAN link of this name instead: it needs no port.
-    let port = link.peer.filter(|_| link.kind == Kind::Veth && !link.peer_elsewhere);
+    refuse_advertisements(&name);
+    let port = port_of(&link);
     if let Some(port) = port {
         let keep = config.vlans.as_ref().is_some_and(|vlans| vlans.keep_default);
         join_vlans(node, port, bridge, (&[VlanRange::access(id)], keep))?;
     }
+    if !link.up {
+        if port.is_some() {
+            trust_addresses(&name, config);
+        }
+        node.set_up(link.index)?;
+    }
     Ok(Some(link))
+}
+
+/// The port of the bridge that is the other end of the gateway's link. An administrator may have
+/// made a VLAN link of that name instead: it needs no port.
+pub(crate) fn port_of(link: &Link) -> Option<u32> {
+    link.peer.filter(|_| link.kind == Kind::Veth && !link.peer_elsewhere)
 }
 
 fn make_gateway_pair(node: &Netlink, bridge: &Link, name: &str, id: u16) -> Result<()> {

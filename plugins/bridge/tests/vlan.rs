@@ -3,40 +3,8 @@
 
 mod stage;
 
-use lab::Lab;
-use serde_json::{Value, json};
-use stage::{add, dual, plain, port};
-
-/// A lab, unless the kernel cannot.
-fn lab_with_vlans(name: &str) -> Option<Lab> {
-    let lab = Lab::new(name);
-    let made =
-        lab.node().exec("ip", &["link", "add", "x", "type", "bridge", "vlan_filtering", "1"]);
-    if !made.status.success() {
-        lab::skip("the kernel has no VLAN filtering on bridges");
-        return None;
-    }
-    lab.node().ip("link del x");
-    Some(lab)
-}
-
-/// The VLANs of a link, as (ID, flags).
-fn vlans(lab: &Lab, name: &str) -> Vec<(u64, String)> {
-    let out = lab.node().sh("bridge", &["-j", "vlan", "show", "dev", name]);
-    let all: Value = serde_json::from_str(&out).unwrap_or_default();
-    let list = all[0]["vlans"].as_array().cloned().unwrap_or_default();
-    let entry = |v: &Value| {
-        let first = v["vlan"].as_u64().unwrap_or_default();
-        let last = v["vlanEnd"].as_u64().unwrap_or(first);
-        let flags = v["flags"].to_string();
-        (first..=last).map(move |id| (id, flags.clone())).collect::<Vec<_>>()
-    };
-    list.iter().flat_map(entry).collect()
-}
-
-fn ids(lab: &Lab, name: &str) -> Vec<u64> {
-    vlans(lab, name).into_iter().map(|(id, _)| id).collect()
-}
+use serde_json::json;
+use stage::{add, dual, ids, lab_with_vlans, plain, port};
 
 #[test]
 fn a_port_is_in_its_vlans_only() {
