@@ -10,7 +10,7 @@ use cni_types::{CniResult, Code, Error, Interface, Result, Route};
 use ipnetwork::IpNetwork;
 use netfilter::macspoof::{self, MacSpoof};
 use netfilter::masquerade::{self, Masquerade};
-use netlink::{Address, Kind, Link, Netlink, RouteFilter};
+use netlink::{Address, Kind, Link, Netlink, RouteFilter, VlanRange};
 
 /// Compares the attachment with the result of its ADD.
 pub(crate) fn check(call: &Call) -> Result<()> {
@@ -154,21 +154,40 @@ fn check_port(
         }
     }
     if let Some(vlans) = &config.vlans {
-        let present = node.vlans(port.index)?;
-        let there = |wanted: &netlink::VlanRange| {
-            (wanted.first..=wanted.last).all(|id| {
-                present.iter().any(|p| {
-                    (p.first..=p.last).contains(&id)
-                        && (p.pvid, p.untagged) == (wanted.pvid, wanted.untagged)
-                })
-            })
-        };
-        if let Some(lost) = vlans.members.iter().find(|range| !there(range)) {
-            let range = format!("{} to {}", lost.first, lost.last);
-            return Err(drift(subject, format!("is not in VLAN {range} as configured")));
-        }
+        check_vlans(node, &subject, (port.index, bridge), (&vlans.members, vlans.keep_default))?;
     }
     Ok(port)
+}
+
+/// The port is in its VLANs, and out of the bridge's default one where ADD took it out. Other
+/// VLANs that an administrator put it into are not judged.
+fn check_vlans(
+    node: &Netlink,
+    subject: &str,
+    (port, bridge): (u32, &Link),
+    (members, keep_default): (&[VlanRange], bool),
+) -> Result<()> {
+    let present = node.vlans(port)?;
+    let there = |wanted: &VlanRange| {
+        (wanted.first..=wanted.last).all(|id| {
+            present.iter().any(|p| {
+                (p.first..=p.last).contains(&id)
+                    && (p.pvid, p.untagged) == (wanted.pvid, wanted.untagged)
+            })
+        })
+    };
+    if let Some(lost) = members.iter().find(|range| !there(range)) {
+        let range = match (lost.first, lost.last) {
+            (first, last) if first == last => format!("VLAN {first}"),
+            (first, last) => format!("VLANs {first} to {last}"),
+        };
+        return Err(drift(subject, format!("is not in {range} as configured")));
+    }
+    let left = gateway::default_to_leave(bridge, (members, keep_default));
+    if let Some(id) = left.filter(|id| present.iter().any(|p| (p.first..=p.last).contains(id))) {
+        return Err(drift(subject, format!("is in VLAN {id}, against preserveDefaultVlan")));
+    }
+    Ok(())
 }
 
 /// The gateway's addresses are where pods expect them, and the node forwards.
@@ -186,6 +205,13 @@ fn check_gateway(node: &Netlink, config: &Config, result: &CniResult, bridge: &L
     };
     if !link.up {
         return Err(drift(format!("gateway interface {name}"), "is down"));
+    }
+    if let (Some(vlans), Some(id), Some(port)) =
+        (&config.vlans, config.vlan(), gateway::port_of(&link))
+    {
+        let wish = [VlanRange::access(id)];
+        let subject = format!("port of gateway interface {name}");
+        check_vlans(node, &subject, (port, bridge), (&wish, vlans.keep_default))?;
     }
     let addresses = node.addresses(link.index)?;
     for gateway in &plan.gateways {

@@ -93,15 +93,24 @@ pub(crate) fn join_vlans(
     bridge: &Link,
     (members, keep_default): (&[VlanRange], bool),
 ) -> Result<()> {
-    let default = bridge.bridge.map_or(0, |info| info.default_pvid);
-    let is_member = members.iter().any(|range| range.first == default);
-    if default != 0 && !keep_default && !is_member && !members.is_empty() {
+    if let Some(default) = default_to_leave(bridge, (members, keep_default)) {
         node.delete_vlans(port, &[VlanRange::access(default)], false)?;
     }
     if !members.is_empty() {
         node.add_vlans(port, members, false)?;
     }
     Ok(())
+}
+
+/// The VLAN that the bridge gives every new port, where a port of `members` shall not be in it.
+pub(crate) fn default_to_leave(
+    bridge: &Link,
+    (members, keep_default): (&[VlanRange], bool),
+) -> Option<u16> {
+    let default = bridge.bridge.map_or(0, |info| info.default_pvid);
+    let is_member = |range: &VlanRange| (range.first..=range.last).contains(&default);
+    let leave = default != 0 && !keep_default && !members.is_empty();
+    (leave && !members.iter().any(is_member)).then_some(default)
 }
 
 /// The link that has the gateway's addresses: the bridge, or in a VLAN the end of a veth pair
