@@ -3,9 +3,10 @@
 use crate::{Output, Verb, find, interpret};
 use cni_types::{Code, Error, PluginType, Result};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Environment variable with the process ID of the plugin that runs a delegate.
 ///
@@ -40,7 +41,7 @@ impl Delegate {
         if let Some(args) = tolerant_args() {
             command.env("CNI_ARGS", args);
         }
-        let child = command.spawn().map_err(|e| {
+        let child = spawn(&mut command).map_err(|e| {
             Error::new(
                 Code::Program,
                 format!("plugin {plugin}: {} cannot be run: {e}", program.display()),
@@ -57,7 +58,7 @@ impl Delegate {
     pub fn feed(&mut self, config: &Value) -> Result<()> {
         let Some(mut stdin) = self.child.stdin.take() else { return Ok(()) };
         match stdin.write_all(config.to_string().as_bytes()) {
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::io(format!("plugin {}: writing its configuration", self.plugin), &e))
             }
             _ => Ok(()),
@@ -106,6 +107,25 @@ impl Drop for Delegate {
         drop(self.child.stdout.take());
         // Already reaped after `finish`: then this returns the remembered status.
         let _reaped = self.child.wait();
+    }
+}
+
+/// How often, and in what steps, a program that is just being replaced is tried again.
+const BUSY_TRIES: u32 = 5;
+const BUSY_STEP: Duration = Duration::from_millis(20);
+
+/// Starts a program; one whose file is open for writing (`ETXTBSY`), as when it is copied over in
+/// place, is tried again.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let mut tries = 1;
+    loop {
+        match command.spawn() {
+            Err(e) if e.kind() == ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+                std::thread::sleep(BUSY_STEP * tries);
+                tries += 1;
+            }
+            other => return other,
+        }
     }
 }
 

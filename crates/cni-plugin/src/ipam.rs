@@ -21,39 +21,60 @@ pub fn start_add(call: &Call) -> Result<PendingAdd<'_>> {
     prepare_add(call)?.begin()
 }
 
-/// Starts the IPAM plugin for ADD without letting it begin, so that its start-up costs no time.
+/// An IPAM plugin that refuses a second ADD of one attachment, and then has changed nothing.
+const REFUSES_TWICE: &str = "host-local";
+
+/// Starts the IPAM plugin for an attachment that may turn out to exist already.
+///
+/// It begins its work only with [`PreparedAdd::begin`], so that its start-up costs no time, and
+/// the addresses of an attachment that is there are safe. host-local begins at once: it refuses
+/// a second ADD of one attachment, so whatever it leases is new.
 ///
 /// # Errors
-/// As [`start_add`].
+/// As [`start_add`]; [`Code::Io`] when it cannot be given its configuration.
 pub fn prepare_add(call: &Call) -> Result<PreparedAdd<'_>> {
-    let state = match call.conf.ipam()? {
-        Some(plugin) => {
-            let child = Delegate::start(&plugin, Verb::Add, &call.path)?;
-            Some((plugin, child))
-        }
-        None => None,
+    let Some(plugin) = call.conf.ipam()? else {
+        return Ok(PreparedAdd { call, state: None, begun: false });
     };
-    Ok(PreparedAdd { call, state })
+    let begun = plugin.as_str() == REFUSES_TWICE;
+    let mut child = Delegate::start(&plugin, Verb::Add, &call.path)?;
+    if begun {
+        child.feed(&call.conf.document)?;
+    }
+    Ok(PreparedAdd { call, state: Some((plugin, child)), begun })
 }
 
-/// An IPAM ADD that waits for [`PreparedAdd::begin`]. Dropped before, nothing has happened.
+/// An IPAM ADD that waits for [`PreparedAdd::begin`]. Dropped before, nothing stays leased that
+/// was not leased before.
 #[derive(Debug)]
 #[must_use = "nothing is leased before begin()"]
 pub struct PreparedAdd<'a> {
     call: &'a Call,
     state: Option<(PluginType, Delegate)>,
+    begun: bool,
 }
 
 impl<'a> PreparedAdd<'a> {
-    /// Lets the IPAM plugin work.
+    /// Lets the IPAM plugin work: the attachment is new.
     ///
     /// # Errors
     /// [`Code::Io`] when it cannot be given its configuration.
     pub fn begin(mut self) -> Result<PendingAdd<'a>> {
-        if let Some((_, child)) = &mut self.state {
+        let mut state = self.state.take();
+        if let Some((_, child)) = state.as_mut().filter(|_| !self.begun) {
             child.feed(&self.call.conf.document)?;
         }
-        Ok(PendingAdd { call: self.call, state: self.state })
+        Ok(PendingAdd { call: self.call, state })
+    }
+}
+
+impl Drop for PreparedAdd<'_> {
+    fn drop(&mut self) {
+        let Some((plugin, child)) = self.state.take().filter(|_| self.begun) else { return };
+        // A refusal leased nothing: what is leased belongs to the attachment that is there.
+        if child.finish().is_ok() {
+            roll_back(self.call, &plugin);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ impl Scripted {
         let dir = std::env::temp_dir().join(format!("delegation-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("folder");
         let script = dir.join("scripted");
+        // host-local is the one that may begin before the attachment is known to be new.
+        std::os::unix::fs::symlink("scripted", dir.join("host-local")).expect("link");
         let log = dir.join("log");
         let text = format!(
             "#!/bin/sh\ninput=$(cat)\n[ -n \"$input\" ] || exit 0\necho \"$CNI_COMMAND\" >> {}\n{body}\n",
@@ -127,6 +129,23 @@ fn a_prepared_del_that_is_not_released_does_nothing() {
     assert_eq!(plugin.verbs(), Vec::<String>::new());
     ipam::prepare_del(&call).expect("start").release().expect("release");
     assert_eq!(plugin.verbs(), ["DEL"]);
+}
+
+#[test]
+fn host_local_begins_at_once_and_a_refusal_releases_nothing() {
+    let plugin = Scripted::new(ANSWER);
+    let call = plugin.call("host-local");
+    drop(ipam::prepare_add(&call).expect("start"));
+    assert_eq!(plugin.verbs(), ["ADD", "DEL"], "a new lease is released");
+    let kept = ipam::prepare_add(&call).expect("start").begin().expect("begin").finish();
+    let _lease = kept.expect("lease").keep();
+    assert_eq!(plugin.verbs(), ["ADD", "DEL", "ADD"]);
+    let refusing = Scripted::new(
+        r#"[ "$CNI_COMMAND" = ADD ] && { echo '{"code":102,"msg":"leased"}'; exit 1; }; exit 0"#,
+    );
+    let call = refusing.call("host-local");
+    drop(ipam::prepare_add(&call).expect("start"));
+    assert_eq!(refusing.verbs(), ["ADD"], "the live attachment keeps its lease");
 }
 
 #[test]

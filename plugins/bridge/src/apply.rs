@@ -4,33 +4,33 @@ use crate::config::{Config, Gateway};
 use crate::gateway::{self, Site};
 use crate::plan::Plan;
 use crate::pod::Pod;
-use cni_plugin::{Call, Gate, Owner, Undo, ipam};
+use cni_plugin::ipam::{self, PreparedAdd};
+use cni_plugin::{Call, Gate, Owner, Undo};
 use cni_types::{CniResult, Code, Error, Interface, Result};
 use netfilter::macspoof::{self, MacSpoof};
 use netfilter::masquerade::{self, Masquerade, Owner as RuleOwner, Search};
 use netlink::{Change, Kind, Link, Netlink, Peer, PortFlags, Veth, Watch};
 use std::fmt::Display;
 use std::os::fd::AsFd;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 /// How long the port and the bridge may take to pass traffic after both ends of the pair are up.
 /// The kernel needs microseconds; this bounds a broken one.
 const CARRIER_LIMIT: Duration = Duration::from_millis(2500);
 
-/// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
-/// when the pair is there, as an ADD that fails because the attachment exists already must not
-/// touch that one's addresses.
+/// Makes the attachment. The IPAM plugin starts, and host-local works, while the links are made;
+/// an ADD that fails because the attachment exists already does not touch that one's addresses.
 ///
 /// Undo runs in the reverse order of the making: rules, links, then the lease.
 pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let config = Config::read(&call.conf, &call.args)?;
     let owner = Owner::of(call);
-    let prepared = ipam::prepare_add(call)?;
-    let node = Netlink::open()?;
-    let bridge = gateway::ensure_bridge(&node, &config)?;
-    let port = make_pair(&node, call, &config, &bridge)?;
+    let (prepared, made) = begin(call, &config);
+    let (node, bridge, port) = made?;
     let links = Undo::new(|| log("undoing ADD", node.delete_link(port.index)));
-    let pending = prepared.begin()?;
+    let pending = prepared?.begin()?;
     if let Some(vlans) = &config.vlans {
         gateway::join_vlans(&node, port.index, &bridge, (&vlans.members, vlans.keep_default))?;
     }
@@ -67,6 +67,24 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     links.keep();
     let _kept = lease.keep();
     Ok(result)
+}
+
+/// The node's socket, the bridge, and the port on it.
+type Made = (Netlink, Link, Link);
+
+/// Starts the IPAM plugin and makes the links, at the same time: whoever starts a program stands
+/// still until it is loaded. The plugin ends with the thread that started it, so that is this one.
+fn begin<'a>(call: &'a Call, config: &Config) -> (Result<PreparedAdd<'a>>, Result<Made>) {
+    thread::scope(|scope| {
+        let links = scope.spawn(|| -> Result<Made> {
+            let node = Netlink::open()?;
+            let bridge = gateway::ensure_bridge(&node, config)?;
+            let port = make_pair(&node, call, config, &bridge)?;
+            Ok((node, bridge, port))
+        });
+        let prepared = ipam::prepare_add(call);
+        (prepared, links.join().unwrap_or_else(|defect| resume_unwind(defect)))
+    })
 }
 
 /// The links of an attachment, in the order of the result.
