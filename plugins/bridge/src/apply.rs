@@ -45,15 +45,11 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
 
     let lease = pending.finish()?;
     let plan = Plan::new(&config, lease.result());
-    pod.configure(call, &config, &plan)?;
-    if let Some(site) = &site {
-        site.prepare(&node, &config, &plan)?;
-    }
     let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
-    if let Some(backend) = config.masquerade {
-        let (owner, addresses) = (rule_owner(call), plan.addresses());
-        masquerade::setup(&Masquerade { backend, owner, addresses: &addresses })?;
-    }
+    beside_masquerade(call, &config, &plan, || {
+        pod.configure(call, &config, &plan)?;
+        site.as_ref().map_or(Ok(()), |site| site.prepare(&node, &config, &plan))
+    })?;
     let port_now = wait_for_port(&node, &port, &config)?;
     let links_now = Links {
         bridge: wait_for_gateway(&node, &bridge, site.as_ref())?,
@@ -67,6 +63,24 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     links.keep();
     let _kept = lease.keep();
     Ok(result)
+}
+
+/// Does `work` while the masquerade rules are made: the two need nothing of each other.
+fn beside_masquerade(
+    call: &Call,
+    config: &Config,
+    plan: &Plan,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let Some(backend) = config.masquerade else { return work() };
+    let (owner, addresses) = (rule_owner(call), plan.addresses());
+    thread::scope(|scope| {
+        let rules = scope
+            .spawn(|| masquerade::setup(&Masquerade { backend, owner, addresses: &addresses }));
+        let worked = work();
+        let ruled = rules.join().unwrap_or_else(|defect| resume_unwind(defect));
+        worked.and(ruled)
+    })
 }
 
 /// The node's socket, the bridge, and the port on it.
