@@ -3,9 +3,10 @@
 //! Every function is a no-op on a configuration without `ipam.type`, but for the ADD pair, which
 //! then yields an empty result.
 
-use crate::{Call, NodeCall};
+use crate::{Call, NodeCall, log};
 use cni_exec::{Delegate, Verb};
-use cni_types::{CniResult, Code, Error, PluginType, Result};
+use cni_types::{CniResult, Code, Error, NetConf, PluginType, Result};
+use ipnetwork::IpNetwork;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -155,11 +156,9 @@ impl Drop for Lease<'_> {
 
 /// Runs DEL after a failed ADD. ADD's own error is what the runtime has to see, and it will run
 /// DEL again, so a failure here only goes to the log.
-#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
 fn roll_back(call: &Call, plugin: &PluginType) {
-    if let Err(error) = Delegate::run(plugin, Verb::Del, &call.path, &call.conf.document) {
-        eprintln!("releasing the addresses of {} after a failed ADD: {error}", call.container_id);
-    }
+    let doing = format!("releasing the addresses of {} after a failed ADD", call.container_id);
+    log(doing, Delegate::run(plugin, Verb::Del, &call.path, &call.conf.document));
 }
 
 /// Starts the IPAM plugin for DEL without letting it begin, so that its start-up costs no time.
@@ -228,6 +227,20 @@ pub fn status(call: &NodeCall) -> Result<()> {
     forward(Some(plugin), Verb::Status, &call.path, &call.conf.document)
 }
 
+/// Whether the IPAM configuration speaks of an IPv6 network anywhere: only its own plugin can read
+/// it, but an IPv6 network is one for any of them.
+pub fn names_v6(conf: &NetConf) -> bool {
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.parse::<IpNetwork>().is_ok_and(|net| net.is_ipv6()),
+            Value::Array(list) => list.iter().any(holds),
+            Value::Object(map) => map.values().any(holds),
+            _ => false,
+        }
+    }
+    conf.document.get("ipam").is_some_and(holds)
+}
+
 fn missing_is_not_available(plugin: &PluginType, path: &[PathBuf]) -> Result<()> {
     cni_exec::find(plugin, path)
         .map(drop)
@@ -243,4 +256,22 @@ fn forward(
     let Some(plugin) = plugin else { return Ok(()) };
     let path: Vec<PathBuf> = path.iter().map(|p| p.as_ref().to_owned()).collect();
     Delegate::run(&plugin, verb, &path, document).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ipv6_is_found_at_any_depth() {
+        let names = |ipam: Value| {
+            let conf = json!({"name": "n", "type": "t", "dns": {"search": ["::"]}, "ipam": ipam});
+            names_v6(&NetConf::from_value(conf).expect("configuration"))
+        };
+        let ranges = json!({"ranges": [[{"subnet": "10.0.0.0/8"}], [{"subnet": "fd00::/64"}]]});
+        assert!(names(ranges));
+        assert!(names(json!({"addresses": [{"address": "fd00::5/64"}]})));
+        assert!(!names(json!({"subnet": "10.0.0.0/8", "type": "x", "n": 1})));
+    }
 }

@@ -10,11 +10,13 @@
 mod call;
 mod frame;
 pub mod ipam;
+mod log;
 pub mod owner;
 mod undo;
 pub mod verify;
 
 pub use call::{Call, NodeCall};
 pub use frame::{Plugin, run};
+pub use log::log;
 pub use owner::{Gate, Owner};
 pub use undo::Undo;

@@ -3,7 +3,7 @@
 //! Plain data on both sides. Things that the kernel has beyond the result are no drift, as a
 //! later plugin of the chain may have added them (CNI 1.1.0, CHECK).
 
-use cni_types::{CniResult, Code, Error, Interface, Result, Route};
+use cni_types::{CniResult, Code, Error, Interface, IpConfig, Result, Route};
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 
@@ -42,6 +42,24 @@ pub fn reported<'a>(
         .enumerate()
         .find(|(_, i)| i.name == name && i.sandbox.is_empty() != in_pod)
         .ok_or_else(|| drift(format!("interface {name}"), "prevResult does not list it"))
+}
+
+/// The pod's interface `name` of the result, with its index; ADD made it in the namespace that
+/// still has the path `sandbox`.
+///
+/// # Errors
+/// [`Code::Drift`] when the result has none, or has it elsewhere.
+pub fn reported_in<'a>(
+    result: &'a CniResult,
+    name: &str,
+    sandbox: &str,
+) -> Result<(usize, &'a Interface)> {
+    let (index, interface) = reported(result, name, true)?;
+    if interface.sandbox != sandbox {
+        let cause = format!("ADD reported it in {}, not in {sandbox}", interface.sandbox);
+        return Err(drift(format!("interface {name}"), cause));
+    }
+    Ok((index, interface))
 }
 
 /// Compares state, hardware address and MTU of one interface.
@@ -89,7 +107,7 @@ pub fn addresses(result: &CniResult, index: usize, found: &[IpNetwork]) -> Resul
 /// [`Code::Drift`] naming the first missing route.
 pub fn routes(result: &CniResult, found: &[Route]) -> Result<()> {
     for wanted in &result.routes {
-        let gw = next_hop(result, wanted);
+        let gw = next_hop(&result.ips, wanted);
         let there = found.iter().any(|f| {
             f.dst.network() == wanted.dst.network()
                 && f.dst.prefix() == wanted.dst.prefix()
@@ -111,24 +129,23 @@ fn agrees<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> bool {
     wanted.is_none() || wanted == found
 }
 
-/// The next hop of `route`: its own, or the gateway of the result's first address of its family.
+/// The next hop of `route`: its own, or the gateway of the first address of its family.
 ///
 /// A route of link or host scope that names none has none: what it leads to is on the link.
-pub fn next_hop(result: &CniResult, route: &Route) -> Option<IpAddr> {
+pub fn next_hop(ips: &[IpConfig], route: &Route) -> Option<IpAddr> {
     const LINK: u8 = 253;
     if route.gw.is_none() && route.scope.is_some_and(|scope| scope >= LINK) {
         return None;
     }
     route.gw.or_else(|| {
         let same = |ip: &IpAddr| ip.is_ipv4() == route.dst.is_ipv4();
-        result.ips.iter().filter_map(|ip| ip.gateway).find(same)
+        ips.iter().filter_map(|ip| ip.gateway).find(same)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cni_types::IpConfig;
 
     fn net(text: &str) -> IpNetwork {
         text.parse().expect("network")
@@ -188,6 +205,6 @@ mod tests {
             assert_eq!(routes(&result, &[wrong]).expect_err("drift").code, Code::Drift);
         }
         let on_link = Route { scope: Some(253), ..Route::new(net("10.9.0.0/16"), None) };
-        assert_eq!(next_hop(&result, &on_link), None);
+        assert_eq!(next_hop(&result.ips, &on_link), None);
     }
 }

@@ -134,6 +134,14 @@ impl Error {
         Some(first)
     }
 
+    /// The outcome of several things that were all done: one error out of all there were.
+    ///
+    /// # Errors
+    /// As [`Error::join`].
+    pub fn collect(outcomes: impl IntoIterator<Item = Result<(), Error>>) -> Result<(), Error> {
+        Error::join(outcomes.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
+    }
+
     /// The error document, as a plugin prints it.
     pub fn to_value(&self, version: &str) -> Value {
         let mut doc = json!({ "cniVersion": version, "code": self.code.number(), "msg": self.msg });

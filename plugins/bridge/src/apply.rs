@@ -5,20 +5,15 @@ use crate::gateway::{self, Site};
 use crate::plan::Plan;
 use crate::pod::Pod;
 use cni_plugin::ipam::{self, PreparedAdd};
-use cni_plugin::{Call, Gate, Owner, Undo};
-use cni_types::{CniResult, Code, Error, Interface, Result};
+use cni_plugin::{Call, Owner, Undo, log};
+use cni_types::{CniResult, Result};
 use netfilter::macspoof::{self, MacSpoof};
 use netfilter::masquerade::{self, Masquerade, Owner as RuleOwner, Search};
-use netlink::{Change, Kind, Link, Netlink, Peer, PortFlags, Veth, Watch};
-use std::fmt::Display;
-use std::os::fd::AsFd;
+use netlink::{Link, Netlink};
 use std::panic::resume_unwind;
 use std::thread;
-use std::time::Duration;
-
-/// How long the port and the bridge may take to pass traffic after both ends of the pair are up.
-/// The kernel needs microseconds; this bounds a broken one.
-const CARRIER_LIMIT: Duration = Duration::from_millis(2500);
+use veth::report::interface;
+use veth::{Wish, wait_for_carrier};
 
 /// Makes the attachment. The IPAM plugin starts, and host-local works, while the links are made;
 /// an ADD that fails because the attachment exists already does not touch that one's addresses.
@@ -121,71 +116,16 @@ impl Links<'_> {
     }
 }
 
-fn interface(link: &Link, sandbox: &str) -> Interface {
-    Interface {
-        name: link.name.clone(),
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: Some(link.mtu),
-        sandbox: sandbox.to_owned(),
-        ..Interface::default()
-    }
-}
-
-/// Makes the veth pair, its node's end a port of the bridge that names its owner.
+/// Makes the veth pair, its node's end a port of the bridge.
 fn make_pair(node: &Netlink, call: &Call, config: &Config, bridge: &Link) -> Result<Link> {
-    let owner = Owner::of(call);
-    let pair = Veth {
-        name: owner.link(),
+    let wish = Wish {
         mtu: config.mtu,
-        mac: None,
+        mac: config.mac,
         master: Some(bridge.index),
+        port: config.port,
         up: true,
-        peer: Peer {
-            name: call.ifname.as_str(),
-            namespace: Some(call.pod()?.as_fd()),
-            mac: config.mac,
-        },
     };
-    let _gate = Gate::shared()?;
-    if let Err(refused) = node.create_veth(&pair) {
-        if !refused.is_exists() {
-            return Err(refused.into());
-        }
-        clear_the_way(node, call, &owner)?;
-        node.create_veth(&pair)?;
-    }
-    let made = Undo::new(|| log("undoing ADD", node.delete_link_by_name(owner.link())));
-    let port = node.expect_link(owner.link())?;
-    let flags = Some(config.port).filter(|flags| *flags != PortFlags::default());
-    node.change(
-        port.index,
-        &Change { alias: Some(owner.alias()), port: flags, ..Change::default() },
-    )?;
-    made.keep();
-    Ok(port)
-}
-
-/// Finds out which name of the pair is taken. In the pod that is for the caller to resolve; on
-/// the node it is the end of an earlier pair of this attachment, whose pod was replaced.
-fn clear_the_way(node: &Netlink, call: &Call, owner: &Owner) -> Result<()> {
-    let ifname = call.ifname.as_str();
-    if let Some(link) = Netlink::open_in(call.pod()?)?.link_by_name(ifname)? {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("CNI_IFNAME: the pod has an interface {ifname} already, a {}", link.kind),
-        )
-        .with_details("run DEL first, or use another interface name"));
-    }
-    let Some(link) = node.link_by_name(owner.link())? else { return Ok(()) };
-    if link.kind == Kind::Veth && owner.may_own(&link.alias) {
-        node.delete_link(link.index)?;
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Conflict,
-        format!("link {}: the name is taken by {:?}", link.name, link.alias),
-    )
-    .with_details("remove or rename that link: this attachment's has that name"))
+    veth::make(node, call, &wish)
 }
 
 /// The port as it is now that both ends are up.
@@ -193,7 +133,7 @@ fn wait_for_port(node: &Netlink, port: &Link, config: &Config) -> Result<Link> {
     if !config.pod_up {
         return Ok(node.expect_link(&port.name)?);
     }
-    wait_for_carrier(node, port.index, format!("bridge port {}", port.name))
+    wait_for_carrier(node, port.index, &format!("bridge port {}", port.name))
 }
 
 /// The bridge as it is now that it has a port; one that somebody else made takes over the address
@@ -206,7 +146,7 @@ fn wait_for_gateway(node: &Netlink, bridge: &Link, site: Option<&Site>) -> Resul
     let Some(site) = site else { return Ok(now) };
     if let Some(link) = &site.link {
         if let Some(port) = gateway::port_of(link) {
-            wait_for_carrier(node, port, format!("bridge port of {}", link.name))?;
+            wait_for_carrier(node, port, &format!("bridge port of {}", link.name))?;
         }
         return Ok(now);
     }
@@ -214,28 +154,7 @@ fn wait_for_gateway(node: &Netlink, bridge: &Link, site: Option<&Site>) -> Resul
     if now.running || now.bridge.is_some_and(|info| info.stp) {
         return Ok(now);
     }
-    wait_for_carrier(node, bridge.index, format!("bridge {}", bridge.name))
-}
-
-/// The link as it is now that it passes traffic.
-///
-/// A recent kernel brings its carrier up to date when it is asked for the link; an older one
-/// sends a notice when it has done so.
-fn wait_for_carrier(node: &Netlink, index: u32, subject: String) -> Result<Link> {
-    let gone = || Error::new(Code::Kernel, format!("{subject}: is gone"));
-    let now = node.link_by_index(index)?.ok_or_else(gone)?;
-    if now.running {
-        return Ok(now);
-    }
-    if !Watch::open()?.running(node, index, CARRIER_LIMIT)? {
-        let limit = CARRIER_LIMIT.as_millis();
-        return Err(Error::new(
-            Code::Kernel,
-            format!("{subject}: has no carrier after {limit} ms"),
-        )
-        .with_details("both ends of its veth pair are up; look at the kernel's log"));
-    }
-    node.link_by_index(index)?.ok_or_else(gone)
+    wait_for_carrier(node, bridge.index, &format!("bridge {}", bridge.name))
 }
 
 /// Whose rules.
@@ -256,21 +175,4 @@ fn drop_masquerade(call: &Call, config: &Config) -> Result<()> {
 
 fn drop_spoof(call: &Call, config: &Config) -> Result<()> {
     if config.mac_check { macspoof::teardown(&rule_owner(call)).map(drop) } else { Ok(()) }
-}
-
-/// Writes a sysctl that improves things but is no condition for an attachment: where IPv6 is off
-/// it does not exist, and a container may have a read-only `/proc/sys`.
-pub(crate) fn best_effort(key: &str, value: &str) {
-    match sysctl::write(key, value) {
-        Err(e) if e.is_not_found() => {}
-        other => log("going on", other),
-    }
-}
-
-/// Reports a failure that does not fail the call.
-#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
-pub(crate) fn log<T>(doing: &str, outcome: Result<T, impl Display>) {
-    if let Err(error) = outcome {
-        eprintln!("{doing}: {error}");
-    }
 }

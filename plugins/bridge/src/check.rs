@@ -4,13 +4,14 @@ use crate::apply::rule_owner;
 use crate::config::{Config, Gateway};
 use crate::gateway;
 use crate::plan::Plan;
-use cni_plugin::verify::{self, Found, drift};
+use cni_plugin::verify::{self, drift};
 use cni_plugin::{Call, NodeCall, ipam};
-use cni_types::{CniResult, Code, Error, Interface, Result, Route};
+use cni_types::{CniResult, Code, Error, Interface, Result};
 use ipnetwork::IpNetwork;
 use netfilter::macspoof::{self, MacSpoof};
 use netfilter::masquerade::{self, Masquerade};
-use netlink::{Address, Kind, Link, Netlink, RouteFilter, VlanRange};
+use netlink::{Kind, Link, Netlink, RouteFilter, VlanRange};
+use veth::report::{self, found};
 
 /// Compares the attachment with the result of its ADD.
 pub(crate) fn check(call: &Call) -> Result<()> {
@@ -45,15 +46,6 @@ fn own_addresses(call: &Call, result: &CniResult) -> Vec<IpNetwork> {
     result.ips.iter().filter(|ip| ip.interface == own).map(|ip| ip.address).collect()
 }
 
-fn found(link: &Link, addresses: &[Address]) -> Found {
-    Found {
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: link.mtu,
-        up: link.up,
-        addresses: addresses.iter().map(|address| address.network).collect(),
-    }
-}
-
 fn check_bridge(node: &Netlink, config: &Config, result: &CniResult) -> Result<Link> {
     let name = &config.bridge;
     let (_, reported) = verify::reported(result, name, false)?;
@@ -82,13 +74,7 @@ fn check_bridge(node: &Netlink, config: &Config, result: &CniResult) -> Result<L
 
 fn check_pod(inside: &Netlink, call: &Call, config: &Config, result: &CniResult) -> Result<Link> {
     let ifname = call.ifname.as_str();
-    let (index, reported) = verify::reported(result, ifname, true)?;
-    if reported.sandbox != call.netns_path {
-        return Err(drift(
-            format!("interface {ifname}"),
-            format!("ADD reported it in {}, not in {}", reported.sandbox, call.netns_path),
-        ));
-    }
+    let (index, reported) = verify::reported_in(result, ifname, &call.netns_path)?;
     let link = inside.link_by_name(ifname)?;
     let addresses = match &link {
         Some(link) => inside.addresses(link.index)?,
@@ -108,22 +94,10 @@ fn check_pod(inside: &Netlink, call: &Call, config: &Config, result: &CniResult)
     verify::addresses(result, index, &networks)?;
     if !result.routes.is_empty() {
         let filter = RouteFilter { link: Some(link.index), table: None };
-        let routes: Vec<_> = inside.routes(filter)?.into_iter().map(reported_route).collect();
+        let routes: Vec<_> = inside.routes(filter)?.iter().map(report::route).collect();
         verify::routes(result, &routes)?;
     }
     Ok(link)
-}
-
-fn reported_route(route: netlink::Route) -> Route {
-    Route {
-        dst: route.dst,
-        gw: route.gateway,
-        mtu: route.mtu,
-        advmss: route.advmss,
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-    }
 }
 
 /// The other end of the pod's interface is a port of the bridge, with the settings of the
@@ -135,9 +109,9 @@ fn check_port(
     (bridge, pod): (&Link, &Link),
 ) -> Result<Link> {
     let of_pod = format!("port of the pod's interface {}", pod.name);
-    let port = pod.peer.map(|index| node.link_by_index(index)).transpose()?.flatten();
-    let port = port.filter(|port| port.kind == Kind::Veth && port.peer == Some(pod.index));
-    let Some(port) = port else { return Err(drift(of_pod, "is not on this node")) };
+    let Some(port) = veth::other_end(node, pod)? else {
+        return Err(drift(of_pod, "is not on this node"));
+    };
     let (_, reported) = verify::reported(result, &port.name, false)?;
     verify::interface(reported, Some(&found(&port, &[])))?;
     let subject = format!("port {}", port.name);
@@ -232,7 +206,7 @@ pub(crate) fn status(call: &NodeCall) -> Result<()> {
     let config = Config::of_network(&call.conf).map_err(unavailable)?;
     ipam::status(call)?;
     if let Some(backend) = config.masquerade {
-        masquerade::probe(backend, uses_v6(call))?;
+        masquerade::probe(backend, ipam::names_v6(&call.conf))?;
     }
     if config.mac_check {
         macspoof::probe()?;
@@ -251,20 +225,4 @@ pub(crate) fn status(call: &NodeCall) -> Result<()> {
 
 fn limited(msg: String) -> Error {
     Error::new(Code::LimitedConnectivity, msg)
-}
-
-/// Whether the IPAM configuration speaks of IPv6 anywhere: no plugin but its own can read it, but
-/// an IPv6 subnet is one in any of them.
-fn uses_v6(call: &NodeCall) -> bool {
-    fn holds(value: &serde_json::Value) -> bool {
-        match value {
-            serde_json::Value::String(text) => {
-                text.parse::<IpNetwork>().is_ok_and(|net| net.is_ipv6())
-            }
-            serde_json::Value::Array(list) => list.iter().any(holds),
-            serde_json::Value::Object(map) => map.values().any(holds),
-            _ => false,
-        }
-    }
-    call.conf.document.get("ipam").is_some_and(holds)
 }

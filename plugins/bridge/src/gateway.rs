@@ -2,6 +2,7 @@
 
 use crate::config::{Config, gateway_link};
 use crate::plan::Plan;
+use crate::tune::best_effort;
 use cni_plugin::{Gate, Owner};
 use cni_types::{Code, Error, Result};
 use ipnetwork::IpNetwork;
@@ -60,7 +61,7 @@ pub(crate) fn not_a_bridge(link: &Link) -> Error {
 
 /// Keeps the node's address configuration from following advertisements that pods could send.
 pub(crate) fn refuse_advertisements(link: &str) {
-    crate::apply::best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_ra"), "0");
+    best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_ra"), "0");
 }
 
 /// Spares the addresses of a link of ours the search for duplicates, unless the configuration asks
@@ -68,7 +69,7 @@ pub(crate) fn refuse_advertisements(link: &str) {
 /// pod would be unreachable over IPv6 for two seconds.
 fn trust_addresses(link: &str, config: &Config) {
     if !config.probe {
-        crate::apply::best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_dad"), "0");
+        best_effort(&sysctl::interface(sysctl::Family::V6, link, "accept_dad"), "0");
     }
 }
 

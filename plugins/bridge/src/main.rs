@@ -11,6 +11,7 @@ mod gateway;
 mod plan;
 mod pod;
 mod remove;
+mod tune;
 
 use cni_plugin::{Call, NodeCall, Plugin};
 use cni_types::{CniResult, Result};

@@ -1,10 +1,10 @@
 //! The wish: what the pod and the bridge shall have, from the configuration and the lease.
 
 use crate::config::{Config, Gateway};
-use cni_plugin::verify;
 use cni_types::{CniResult, Dns, IpConfig, Route};
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
+use veth::report;
 
 /// Where the pod's interface is in the list of interfaces: after the bridge and the port.
 pub(crate) const POD_INTERFACE: usize = 2;
@@ -66,18 +66,7 @@ impl Plan {
 
     /// The pod's routes for the kernel, with next hops filled in, out of link `link`.
     pub(crate) fn kernel_routes(&self, link: u32) -> Vec<netlink::Route> {
-        let result = CniResult { ips: self.ips.clone(), ..CniResult::default() };
-        let kernel_route = |route: &Route| netlink::Route {
-            gateway: verify::next_hop(&result, route),
-            link: Some(link),
-            scope: route.scope,
-            table: route.table,
-            priority: route.priority,
-            mtu: route.mtu,
-            advmss: route.advmss,
-            ..netlink::Route::to(route.dst)
-        };
-        self.routes.iter().map(kernel_route).collect()
+        self.routes.iter().map(|route| report::kernel_route(route, &self.ips, link)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::plan::Plan;
+use crate::tune::best_effort;
 use cni_plugin::Call;
 use cni_types::{Code, Error, Result};
 use netlink::{Link, Netlink, Watch};
@@ -37,14 +38,14 @@ impl Pod {
         let mut without_v6 = Vec::new();
         if config.layer3 {
             let v6 = |leaf| sysctl::interface(Family::V6, ifname, leaf);
-            crate::apply::best_effort(&v6("accept_dad"), if config.probe { "1" } else { "0" });
+            best_effort(&v6("accept_dad"), if config.probe { "1" } else { "0" });
             if config.probe {
-                crate::apply::best_effort(&v6("enhanced_dad"), "1");
+                best_effort(&v6("enhanced_dad"), "1");
             }
             // An address that the pod was given stays its own while the link is down.
-            crate::apply::best_effort(&v6("keep_addr_on_down"), "1");
+            best_effort(&v6("keep_addr_on_down"), "1");
             // Neighbours hear at once who has the address now.
-            crate::apply::best_effort(&sysctl::interface(Family::V4, ifname, "arp_notify"), "1");
+            best_effort(&sysctl::interface(Family::V4, ifname, "arp_notify"), "1");
             for name in ["lo", ifname] {
                 let key = sysctl::interface(Family::V6, name, "disable_ipv6");
                 if sysctl::read(&key).is_ok_and(|value| value != "0") {

@@ -2,17 +2,12 @@
 
 use crate::config::Config;
 use crate::plan::{Plan, link_local, subnet};
-use cni_plugin::{Call, Gate, Owner, Undo, ipam};
-use cni_types::{CniResult, Code, Error, Interface, Result};
+use cni_plugin::{Call, Undo, ipam, log};
+use cni_types::{CniResult, Result};
 use netfilter::masquerade::{self, Masquerade, Search};
-use netlink::{Change, Kind, Link, Netlink, Peer, Veth, Watch};
-use std::fmt::Display;
-use std::os::fd::AsFd;
-use std::time::Duration;
-
-/// How long the pair may take to pass traffic after both of its ends are up. The kernel needs
-/// microseconds; this bounds a broken one.
-const CARRIER_LIMIT: Duration = Duration::from_millis(2500);
+use netlink::{Link, Netlink};
+use veth::report::interface;
+use veth::{Wish, wait_for_carrier};
 
 /// Makes the attachment. The IPAM plugin starts while the links are made; it begins its work only
 /// when the pair is there, as an ADD that fails because the attachment exists already must not
@@ -24,7 +19,7 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let config = Config::read(&call.conf)?;
     let prepared = ipam::prepare_add(call)?;
     let node = Netlink::open()?;
-    let node_link = make_pair(&node, call, &config)?;
+    let node_link = veth::make(&node, call, &Wish { mtu: config.mtu, ..Wish::default() })?;
     let links = Undo::new(|| log("undoing ADD", node.delete_link(node_link.index)));
     let pending = prepared.begin()?;
     let pod = Netlink::open_in(call.pod()?)?;
@@ -39,7 +34,8 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     }
     configure_node(&node, &node_link, &plan)?;
     configure_pod(&pod, &pod_link, call, &plan)?;
-    let node_link = wait_for_carrier(&node, &node_link)?;
+    let subject = format!("link {}", node_link.name);
+    let node_link = wait_for_carrier(&node, node_link.index, &subject)?;
     let rules = Undo::new(|| log("undoing ADD", drop_masquerade(call, &config)));
     if let Some(backend) = config.masquerade {
         let (owner, addresses) = (masquerade_owner(call), plan.addresses());
@@ -50,65 +46,6 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let _kept = lease.keep();
     let interfaces = vec![interface(&node_link, ""), interface(&pod_link, &call.netns_path)];
     Ok(CniResult { interfaces, ips: plan.ips, routes: plan.routes, dns: plan.dns })
-}
-
-fn interface(link: &Link, sandbox: &str) -> Interface {
-    Interface {
-        name: link.name.clone(),
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: Some(link.mtu),
-        sandbox: sandbox.to_owned(),
-        ..Interface::default()
-    }
-}
-
-/// Makes the veth pair, down for now; its node's end names its owner.
-fn make_pair(node: &Netlink, call: &Call, config: &Config) -> Result<Link> {
-    let owner = Owner::of(call);
-    let pair = Veth {
-        name: owner.link(),
-        mtu: config.mtu,
-        mac: None,
-        master: None,
-        up: false,
-        peer: Peer { name: call.ifname.as_str(), namespace: Some(call.pod()?.as_fd()), mac: None },
-    };
-    let _gate = Gate::shared()?;
-    if let Err(refused) = node.create_veth(&pair) {
-        if !refused.is_exists() {
-            return Err(refused.into());
-        }
-        clear_the_way(node, call, &owner)?;
-        node.create_veth(&pair)?;
-    }
-    let made = Undo::new(|| log("undoing ADD", node.delete_link_by_name(owner.link())));
-    let link = node.expect_link(owner.link())?;
-    node.change(link.index, &Change { alias: Some(owner.alias()), ..Change::default() })?;
-    made.keep();
-    Ok(link)
-}
-
-/// Finds out which name of the pair is taken. In the pod that is for the caller to resolve; on
-/// the node it is the end of an earlier pair of this attachment, whose pod was replaced.
-fn clear_the_way(node: &Netlink, call: &Call, owner: &Owner) -> Result<()> {
-    let ifname = call.ifname.as_str();
-    if let Some(link) = Netlink::open_in(call.pod()?)?.link_by_name(ifname)? {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("CNI_IFNAME: the pod has an interface {ifname} already, a {}", link.kind),
-        )
-        .with_details("run DEL first, or use another interface name"));
-    }
-    let Some(link) = node.link_by_name(owner.link())? else { return Ok(()) };
-    if link.kind == Kind::Veth && owner.may_own(&link.alias) {
-        node.delete_link(link.index)?;
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Conflict,
-        format!("link {}: the name is taken by {:?}", link.name, link.alias),
-    )
-    .with_details("remove or rename that link: this attachment's has that name"))
 }
 
 /// Gives the pod its addresses and routes.
@@ -170,20 +107,6 @@ fn configure_node(node: &Netlink, link: &Link, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The node's end as it is now that both ends are up.
-///
-/// Until the kernel has noticed its carrier it drops packets. A recent kernel brings that up to
-/// date when it is asked for the link; an older one sends a notice when it has done so.
-fn wait_for_carrier(node: &Netlink, link: &Link) -> Result<Link> {
-    let now = node.expect_link(&link.name)?;
-    if now.running || Watch::open()?.running(node, link.index, CARRIER_LIMIT)? {
-        return Ok(now);
-    }
-    let (name, limit) = (&link.name, CARRIER_LIMIT.as_millis());
-    Err(Error::new(Code::Kernel, format!("link {name}: has no carrier after {limit} ms"))
-        .with_details("both ends of the veth pair are up; look at the kernel's log"))
-}
-
 /// Whose masquerade rules.
 pub(crate) fn masquerade_owner(call: &Call) -> masquerade::Owner<'_> {
     masquerade::Owner {
@@ -197,13 +120,5 @@ fn drop_masquerade(call: &Call, config: &Config) -> Result<()> {
     match config.masquerade {
         Some(_) => masquerade::teardown(&masquerade_owner(call), Search::Recorded),
         None => Ok(()),
-    }
-}
-
-/// Reports a failure that does not fail the call.
-#[allow(clippy::print_stderr, reason = "standard error is a plugin's log")]
-fn log<T>(doing: &str, outcome: Result<T, impl Display>) {
-    if let Err(error) = outcome {
-        eprintln!("{doing}: {error}");
     }
 }

@@ -3,13 +3,12 @@
 use crate::apply::masquerade_owner;
 use crate::config::Config;
 use crate::plan::Plan;
-use cni_plugin::verify::{self, Found, drift};
+use cni_plugin::verify::{self, drift};
 use cni_plugin::{Call, NodeCall, ipam};
-use cni_types::{CniResult, Code, Error, Result, Route};
-use ipnetwork::IpNetwork;
+use cni_types::{CniResult, Code, Error, Result};
 use netfilter::masquerade::{self, Masquerade};
 use netlink::{Kind, Link, Netlink, RouteFilter};
-use serde_json::Value;
+use veth::report::{self, found};
 
 /// Compares the attachment with the result of its ADD.
 pub(crate) fn check(call: &Call) -> Result<()> {
@@ -38,47 +37,22 @@ fn own_plan(call: &Call, config: &Config, result: &CniResult) -> Result<Plan> {
     Plan::new(config, &own)
 }
 
-fn found(netlink: &Netlink, link: &Link) -> Result<Found> {
-    Ok(Found {
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: link.mtu,
-        up: link.up,
-        addresses: netlink.addresses(link.index)?.iter().map(|a| a.network).collect(),
-    })
-}
-
 fn check_pod(inside: &Netlink, call: &Call, result: &CniResult, plan: &Plan) -> Result<Link> {
     let ifname = call.ifname.as_str();
     let subject = format!("interface {ifname}");
-    let (index, reported) = verify::reported(result, ifname, true)?;
-    if reported.sandbox != call.netns_path {
-        let cause = format!("ADD reported it in {}, not {}", reported.sandbox, call.netns_path);
-        return Err(drift(subject, cause));
-    }
+    let (index, reported) = verify::reported_in(result, ifname, &call.netns_path)?;
     let Some(link) = inside.link_by_name(ifname)? else { return Err(drift(subject, "is gone")) };
     if link.kind != Kind::Veth {
         return Err(drift(subject, format!("is now a {}", link.kind)));
     }
-    let state = found(inside, &link)?;
+    let state = found(&link, &inside.addresses(link.index)?);
     verify::interface(reported, Some(&state))?;
     verify::addresses(result, index, &state.addresses)?;
     let routes = inside.routes(RouteFilter { link: Some(link.index), table: None })?;
-    let reported: Vec<_> = routes.iter().map(reported_route).collect();
+    let reported: Vec<_> = routes.iter().map(report::route).collect();
     verify::routes(result, &reported)?;
     has_routes(&plan.pod_routes(link.index), &routes)?;
     Ok(link)
-}
-
-fn reported_route(route: &netlink::Route) -> Route {
-    Route {
-        dst: route.dst,
-        gw: route.gateway,
-        mtu: route.mtu,
-        advmss: route.advmss,
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-    }
 }
 
 fn has_routes(wanted: &[netlink::Route], found: &[netlink::Route]) -> Result<()> {
@@ -97,11 +71,11 @@ fn has_routes(wanted: &[netlink::Route], found: &[netlink::Route]) -> Result<()>
 /// The other end has the gateways' addresses and leads to the pod, and the node forwards.
 fn check_node(node: &Netlink, result: &CniResult, pod: &Link, plan: &Plan) -> Result<()> {
     let of_pod = format!("node's end of the pod's interface {}", pod.name);
-    let link = pod.peer.map(|index| node.link_by_index(index)).transpose()?.flatten();
-    let link = link.filter(|link| link.kind == Kind::Veth && link.peer == Some(pod.index));
-    let Some(link) = link else { return Err(drift(of_pod, "is not on this node")) };
+    let Some(link) = veth::other_end(node, pod)? else {
+        return Err(drift(of_pod, "is not on this node"));
+    };
     let (_, reported) = verify::reported(result, &link.name, false)?;
-    let state = found(node, &link)?;
+    let state = found(&link, &node.addresses(link.index)?);
     verify::interface(reported, Some(&state))?;
     for address in plan.node_addresses() {
         if !state.addresses.contains(&address) {
@@ -124,35 +98,14 @@ pub(crate) fn status(call: &NodeCall) -> Result<()> {
     let config = Config::read(&call.conf).map_err(unavailable)?;
     ipam::status(call)?;
     if let Some(backend) = config.masquerade {
-        let ipam = call.conf.document.get("ipam");
-        masquerade::probe(backend, ipam.is_some_and(names_v6))?;
+        masquerade::probe(backend, ipam::names_v6(&call.conf))?;
     }
     Netlink::open().map(drop).map_err(|e| unavailable(e.into()))
-}
-
-/// Whether an IPAM configuration speaks of an IPv6 network anywhere: only its own plugin can read
-/// it, but an IPv6 network is one for any of them.
-fn names_v6(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.parse::<IpNetwork>().is_ok_and(|net| net.is_ipv6()),
-        Value::Array(list) => list.iter().any(names_v6),
-        Value::Object(map) => map.values().any(names_v6),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn ipv6_is_found_at_any_depth() {
-        let ranges = json!({"ranges": [[{"subnet": "10.0.0.0/8"}], [{"subnet": "fd00::/64"}]]});
-        assert!(names_v6(&ranges));
-        assert!(names_v6(&json!({"addresses": [{"address": "fd00::5/64"}]})));
-        assert!(!names_v6(&json!({"subnet": "10.0.0.0/8", "type": "x", "n": 1})));
-    }
 
     #[test]
     fn a_missing_route_is_named() {

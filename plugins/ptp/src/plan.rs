@@ -1,11 +1,11 @@
 //! The wish: what the pod and the node shall have, from the configuration and the lease.
 
 use crate::config::Config;
-use cni_plugin::verify;
 use cni_types::{CniResult, Code, Dns, Error, IpConfig, Result, Route};
 use ipnetwork::IpNetwork;
 use netlink::Mac;
 use std::net::{IpAddr, Ipv6Addr};
+use veth::report;
 
 /// Where the pod's interface is in the list of interfaces: behind the node's.
 pub(crate) const POD_INTERFACE: usize = 1;
@@ -79,22 +79,11 @@ impl Plan {
     }
 
     fn leased_route(&self, route: &Route, link: u32) -> netlink::Route {
-        let result = CniResult { ips: self.ips.clone(), ..CniResult::default() };
-        let next_hop = verify::next_hop(&result, route);
+        let made = report::kernel_route(route, &self.ips, link);
         let is_gateway = |ip: IpAddr| self.gateways().any(|(_, gateway)| gateway == ip);
-        netlink::Route {
-            gateway: next_hop,
-            link: Some(link),
-            scope: route.scope,
-            table: route.table,
-            priority: route.priority,
-            mtu: route.mtu,
-            advmss: route.advmss,
-            // Another next hop than a gateway is behind one, not on the link: the kernel would
-            // refuse it, although with a subnet on the link it would have been fine.
-            onlink: next_hop.is_some_and(|ip| !is_gateway(ip)),
-            ..netlink::Route::to(route.dst)
-        }
+        // Another next hop than a gateway is behind one, not on the link: the kernel would
+        // refuse it, although with a subnet on the link it would have been fine.
+        netlink::Route { onlink: made.gateway.is_some_and(|ip| !is_gateway(ip)), ..made }
     }
 
     /// Addresses of the node's interface: the gateways as host addresses, each once.

@@ -10,10 +10,11 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "cni-plugin" => &["cni-types", "cni-exec", "netns"],
         "netns" | "sysctl" | "netfilter" => &["cni-types"],
         "netlink" => &["cni-types", "netns"],
+        "veth" => &["cni-types", "cni-plugin", "netlink"],
         "libcni" => &["cni-types", "cni-exec"],
         "podloom" => &["libcni", "cni-types", "cni-exec", "netns"],
         plugin if plugin.starts_with("plugin-") => {
-            &["cni-types", "cni-plugin", "netlink", "netfilter", "netns", "sysctl"]
+            &["cni-types", "cni-plugin", "netlink", "netfilter", "netns", "sysctl", "veth"]
         }
         "conformance" => &["lab", "cni-types"],
         "benches" => &["lab", "netns"],
