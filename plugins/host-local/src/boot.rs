@@ -45,7 +45,7 @@ impl Boot {
     /// can store it, different from boot to boot, and between 1980 and 1996, so that no change of
     /// the directory can come by it with a clock that runs.
     pub(crate) fn stamp(&self) -> i64 {
-        let mut hash = crate::index::Hash::new();
+        let mut hash = crate::hash::Hash::new();
         hash.feed(&self.id);
         315_532_800 + 2 * (hash.value() % 250_000_000) as i64
     }

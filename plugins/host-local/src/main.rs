@@ -6,6 +6,7 @@
 mod apply;
 mod boot;
 mod config;
+mod hash;
 mod index;
 mod plan;
 mod range;

@@ -225,7 +225,7 @@ impl RangeSet {
 
     /// A number that tells this set from others.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hash = crate::index::Hash::new();
+        let mut hash = crate::hash::Hash::new();
         for range in &self.ranges {
             hash.feed(&range.start.to_le_bytes());
             hash.feed(&range.end.to_le_bytes());

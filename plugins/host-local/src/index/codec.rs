@@ -278,7 +278,7 @@ impl Head {
     }
 
     pub(super) fn ip_bucket(&self, ip: Bits) -> usize {
-        let mut hash = super::Hash::new();
+        let mut hash = crate::hash::Hash::new();
         hash.feed(&ip.to_le_bytes());
         PAGE + self.bucket(hash.value())
     }

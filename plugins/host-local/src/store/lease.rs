@@ -3,7 +3,7 @@
 //! The format is that of the reference plugin, including its oldest form of the id alone.
 
 use super::fault;
-use crate::index::Hash;
+use crate::hash::Hash;
 use crate::range::{Bits, address, bits};
 use cni_types::{Attachment, Result};
 use nix::errno::Errno;
