@@ -38,7 +38,7 @@ pub(crate) fn add(plan: &Plan) -> Result<()> {
     let granted = claim(&registry, &plan.owner, &held)?;
     let undo = Undo::new(|| {
         // The first error is the one to report; DEL, which the runtime owes, tries again.
-        let _ = del(&leaving(plan));
+        cni_plugin::log("undoing ADD", del(&leaving(plan)));
     });
     let placed = rules::add(plan, &place, &registry)?;
     registry.settle(&plan.owner, Held { placed, ..held })?;
