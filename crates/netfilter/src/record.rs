@@ -7,8 +7,9 @@
 
 use crate::names::sha256_key;
 use cni_types::{Error, Result};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Overrides `/run/podloom`.
@@ -73,6 +74,12 @@ pub(crate) struct Inventory {
     pub(crate) blank: Vec<PathBuf>,
 }
 
+/// Makes a directory below the run directory, and those above it that are missing, for root alone:
+/// whoever could write there could have rules of others deleted.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 impl Records {
     /// The records in `/run/podloom/<kind>`, or where `PODLOOM_RUN_DIR` says.
     pub(crate) fn of(kind: &str) -> Records {
@@ -101,7 +108,7 @@ impl Records {
         let open = || OpenOptions::new().write(true).create_new(true).open(&path);
         let file = match open() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(self.container_dir(owner)).map_err(fail)?;
+                make_private(&self.container_dir(owner)).map_err(fail)?;
                 open()
             }
             other => other,

@@ -12,6 +12,7 @@
 //! record is locked) or has the rule.
 
 use super::{Backend, Family, Listed, Mapping, Owner, Placed};
+use crate::record::make_private;
 use cni_types::{Code, Error, Result};
 use ipnetwork::IpNetwork;
 use serde::de::DeserializeOwned;
@@ -197,7 +198,7 @@ impl Registry {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 for dir in ["ports", "records"] {
                     let dir = self.dir.join(dir);
-                    io(&dir, fs::create_dir_all(&dir))?;
+                    io(&dir, make_private(&dir))?;
                 }
                 open()
             }
