@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256, Sha512};
 use std::fmt::Write as _;
 
 /// Bytes of an iptables chain name made from a hash; 28 is what iptables takes.
-const CHAIN_LEN: usize = 28;
+pub(crate) const CHAIN_LEN: usize = 28;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -22,19 +22,29 @@ pub fn sha512_prefix(length: usize, text: &str) -> String {
     digits
 }
 
-/// The first 32 hex digits of SHA-256 of `parts`, kept apart by a NUL.
-pub(crate) fn sha256_key(parts: &[&str]) -> String {
-    let mut digits = hex(&Sha256::digest(parts.join("\0").as_bytes()));
+/// The first 32 hex digits of SHA-256 of `text`.
+pub(crate) fn sha256_short(text: &str) -> String {
+    let mut digits = hex(&Sha256::digest(text.as_bytes()));
     digits.truncate(32);
     digits
+}
+
+/// [`sha256_short`] of `parts`, kept apart by a NUL.
+pub(crate) fn sha256_key(parts: &[&str]) -> String {
+    sha256_short(&parts.join("\0"))
+}
+
+/// An iptables chain: `CNI-`, `infix`, and a hash of `text`, 28 bytes in all.
+pub(crate) fn hashed_chain(infix: &str, text: &str) -> String {
+    let prefix = format!("CNI-{infix}");
+    let digits = sha512_prefix(CHAIN_LEN - prefix.len(), text);
+    prefix + &digits
 }
 
 /// The iptables chain of a container in a network: `CNI-`, `infix`, and a hash of both names, 28
 /// bytes in all.
 pub fn chain_name(infix: &str, network: &str, container_id: &str) -> String {
-    let prefix = format!("CNI-{infix}");
-    let digits = sha512_prefix(CHAIN_LEN - prefix.len(), &format!("{network}{container_id}"));
-    prefix + &digits
+    hashed_chain(infix, &format!("{network}{container_id}"))
 }
 
 /// The comment of an iptables rule made for a container in a network.

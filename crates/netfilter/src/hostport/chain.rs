@@ -1,9 +1,9 @@
 //! The iptables rules of host ports, as data.
 
 use super::{Family, Forward, Mapping, Mark, Masquerade, Owner, Protocol};
+use crate::names::{chain_name, hashed_chain};
 use ipnetwork::IpNetwork;
-use sha2::{Digest, Sha512};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 
 /// Where packets to an address of the node are looked up, for all containers.
@@ -15,8 +15,6 @@ pub const MASQUERADE: &str = "CNI-HOSTPORT-MASQ";
 /// Where plugins before 0.8 had source NAT.
 pub const OLD_SNAT: &str = "CNI-HOSTPORT-SNAT";
 
-/// The longest name of a chain, in bytes, as the reference cuts it.
-const CHAIN_NAME: usize = 28;
 /// The longest comment, in bytes.
 const COMMENT: usize = 255;
 /// Ports in one `multiport` match.
@@ -59,19 +57,9 @@ pub struct Container {
     pub rules: Vec<Rule>,
 }
 
-fn hashed(prefix: &str, text: &str) -> String {
-    let mut name = prefix.to_owned();
-    for byte in Sha512::digest(text.as_bytes()) {
-        // Writing to a string cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name.truncate(CHAIN_NAME);
-    name
-}
-
 /// The chain of a container in a network, as the reference names it.
 pub fn container_chain(owner: &Owner) -> String {
-    hashed("CNI-DN-", &format!("{}{}", owner.network, owner.container_id))
+    chain_name("DN-", &owner.network, &owner.container_id)
 }
 
 /// The chain of a further interface of the same container in the same network, which the
@@ -79,12 +67,12 @@ pub fn container_chain(owner: &Owner) -> String {
 pub fn interface_chain(owner: &Owner) -> String {
     let Owner { network, container_id, ifname } = owner;
     // A slash is in no network name, container or interface, so no other owner has this text.
-    hashed("CNI-DN-", &format!("{network}/{container_id}/{ifname}"))
+    hashed_chain("DN-", &format!("{network}/{container_id}/{ifname}"))
 }
 
 /// The chain for source NAT that plugins before 0.8 made for a container.
 pub fn old_snat_chain(owner: &Owner) -> String {
-    hashed("CNI-SN-", &format!("{}{}", owner.network, owner.container_id))
+    chain_name("SN-", &owner.network, &owner.container_id)
 }
 
 /// The comment at the entries of a container.

@@ -41,7 +41,7 @@ fn the_rules_are_as_on_record() {
 fn chains_are_named_as_by_the_reference() {
     let owner = samples::owner();
     assert_eq!(container_chain(&owner), "CNI-DN-022110f36292712c8bb50");
-    assert_eq!(container_chain(&owner).len(), CHAIN_NAME);
+    assert_eq!(container_chain(&owner).len(), crate::names::CHAIN_LEN);
     assert!(old_snat_chain(&owner).starts_with("CNI-SN-022110f36292712"));
     let other = Owner { ifname: "eth1".into(), ..owner.clone() };
     assert_eq!(container_chain(&other), container_chain(&owner));

@@ -7,7 +7,6 @@ use super::chain::{self, Base, Container, DNAT, MASQUERADE, OLD_SNAT, SET_MARK};
 use super::nftables::Listed;
 use super::{Family, Forward, Mapping, Mark, Masquerade, Owner, Protocol};
 use crate::iptables::{self, Running, SavedRule, Script};
-use crate::nft::farewell::leave_to_collector;
 use crate::nft::{self, Batch, ChainRef, Expr, Nft, RuleInfo, Verdict};
 use cni_types::{Code, Error, Result};
 use std::collections::HashSet;
@@ -26,7 +25,7 @@ pub struct Iptables {
 impl Drop for Iptables {
     fn drop(&mut self) {
         if let Some(nft) = &self.nft {
-            leave_to_collector(nft.raw_fd());
+            nft.leave_to_collector();
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::ruleset::{self, Found, HOSTIP_HOSTPORTS, HOSTPORTS, MASQUERADING};
 use super::{Family, Forward, Mapping, Masquerade, Owner};
-use crate::nft::farewell::leave_to_collector;
 use crate::nft::{self, Batch, Expr, Nft, Rule, RuleInfo};
 use cni_types::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -53,7 +52,7 @@ pub struct Nftables {
 
 impl Drop for Nftables {
     fn drop(&mut self) {
-        leave_to_collector(self.nft.raw_fd());
+        self.nft.leave_to_collector();
     }
 }
 

@@ -12,15 +12,14 @@
 //! record is locked) or has the rule.
 
 use super::{Backend, Family, Listed, Mapping, Owner, Placed};
+use crate::names::sha256_short;
 use crate::record::make_private;
 use cni_types::{Code, Error, Result};
 use ipnetwork::IpNetwork;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -150,12 +149,7 @@ impl Registry {
     }
 
     fn record_file(&self, network: &str, container_id: &str) -> PathBuf {
-        let mut key = String::new();
-        let digest = Sha256::digest(format!("{network}/{container_id}").as_bytes());
-        for byte in &digest[..16] {
-            // Writing to a string cannot fail.
-            let _ = write!(key, "{byte:02x}");
-        }
+        let key = sha256_short(&format!("{network}/{container_id}"));
         self.dir.join("records").join(key)
     }
 

@@ -2,13 +2,12 @@
 
 use super::condition::{Fault, parse_nft};
 use super::{Family, Forward, Mapping, Masquerade, Owner, Protocol};
+use crate::names::sha256_short;
 use crate::nft::{
     BaseChain, Batch, COMMENT_MAX, Chain, ChainRef, ChainType, CmpOp, Expr, Hook, Meta,
     PRIORITY_DSTNAT, PRIORITY_SRCNAT, PayloadBase, Rule, RuleInfo, Table, Verdict,
 };
 use ipnetwork::IpNetwork;
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(super) const TABLE: &str = "cni_hostport";
@@ -47,12 +46,7 @@ fn network_in_tag(network: &str) -> String {
     if network.len() <= NETWORK_IN_TAG {
         return network.to_owned();
     }
-    let mut text = String::from("#");
-    for byte in &Sha256::digest(network.as_bytes())[..16] {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("#{}", sha256_short(network))
 }
 
 /// What stands beside the comment, unseen by others: network and interface.

@@ -131,7 +131,7 @@ impl Transactions {
 
     /// Waits for all.
     pub(super) fn finish(self) -> Result<()> {
-        super::joined(self.0.into_iter().map(|started| started?.finish()))
+        Error::collect(self.0.into_iter().map(|started| started?.finish()))
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) fn delete_found(
     kin: &[IpNetwork],
 ) -> Result<()> {
     let names = Names::of(owner);
-    super::joined(Family::ALL.map(|family| {
+    Error::collect(Family::ALL.map(|family| {
         if !may_exist(nft.as_deref_mut(), family, &names.chain) {
             return Ok(());
         }
@@ -218,14 +218,14 @@ pub(super) fn check(wish: &Masquerade<'_>) -> Result<()> {
         (!mine.is_empty()).then_some(script)
     });
     let running: Vec<_> = scripts.map(Script::spawn).collect::<Result<_>>()?;
-    super::joined(running.into_iter().map(|started| {
+    Error::collect(running.into_iter().map(|started| {
         started.finish().map_err(|e| Error { code: Code::Drift, ..e }.context("masquerade"))
     }))
 }
 
 /// Removes the chains of containers of `network` that are in no valid attachment.
 pub(super) fn gc(mut nft: Option<&mut Nft>, network: &str, valid: &[Attachment]) -> Result<()> {
-    super::joined(Family::ALL.map(|family| {
+    Error::collect(Family::ALL.map(|family| {
         if !any_chain_may_exist(nft.as_deref_mut(), family) {
             return Ok(());
         }

@@ -238,7 +238,7 @@ impl<'a> Teardown<'a> {
             Step::Search => self.search()?,
         }
         if let Some(nft) = self.nft.take() {
-            nft.close_in_background();
+            nft.leave_to_collector();
         }
         self.records.remove(&self.owner)
     }
@@ -250,7 +250,7 @@ impl<'a> Teardown<'a> {
         let owner = &self.owner;
         let kin = addresses_of(&self.records.kin(owner)?);
         let over_nft = self.nft.as_mut().map_or(Ok(()), |nft| nftables::delete_found(nft, owner));
-        joined([over_nft, iptables::delete_found(self.nft.as_mut(), owner, &kin)])
+        Error::collect([over_nft, iptables::delete_found(self.nft.as_mut(), owner, &kin)])
     }
 }
 
@@ -260,10 +260,6 @@ fn open_nft() -> Result<Option<Nft>> {
         Err(e) if e.is_unsupported() => Ok(None),
         other => Ok(Some(other?)),
     }
-}
-
-fn joined(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
-    Error::join(results.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
 }
 
 /// The addresses that records of iptables rules name.
@@ -303,7 +299,7 @@ pub fn gc(network: &str, valid: &[Attachment]) -> Result<()> {
     let mut nft = open_nft()?;
     results.extend(nft.as_mut().map(|nft| nftables::gc(nft, network, valid)));
     results.push(iptables::gc(nft.as_mut(), network, valid));
-    joined(results)
+    Error::collect(results)
 }
 
 fn gc_records(network: &str, valid: &[Attachment]) -> Result<()> {
@@ -314,7 +310,7 @@ fn gc_records(network: &str, valid: &[Attachment]) -> Result<()> {
         owner.network == network && !valid.iter().any(is_owner)
     });
     let torn = stale.map(|owner| teardown(&owner, Search::Recorded));
-    joined(torn.chain(all.blank.iter().map(|path| remove(path))))
+    Error::collect(torn.chain(all.blank.iter().map(|path| remove(path))))
 }
 
 /// Whether [`setup`] would find its backend working, for IPv4 and, if `v6`, for IPv6.

@@ -15,10 +15,11 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, RawFd};
 
 impl Nft {
-    /// Closes the socket in the background; for the end of a DEL with nothing slow after it.
+    /// Has the kernel close the socket in the background once this value is dropped; for the end
+    /// of a DEL with nothing slow after it.
     ///
     /// Where the hand-over fails, it is closed as usual, only slower.
-    pub fn close_in_background(self) {
+    pub fn leave_to_collector(&self) {
         leave_to_collector(self.raw_fd());
     }
 }

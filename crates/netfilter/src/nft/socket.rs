@@ -39,7 +39,7 @@ const DUMP_ATTEMPTS: usize = 64;
 /// deleted in its namespace has been freed, an RCU grace period (10 ms or so), and holds up all
 /// other nf_tables changes meanwhile. So: an ADD deletes nothing, and a DEL keeps its `Nft` until
 /// it has done its other slow work (the kernel frees in the background; the close then finds
-/// nothing to wait for), or ends with [`Nft::close_in_background`].
+/// nothing to wait for), or ends with [`Nft::leave_to_collector`].
 pub struct Nft {
     socket: Socket,
     buffer: Vec<u8>,
@@ -65,7 +65,7 @@ impl Nft {
         Ok(Nft { socket, buffer: Vec::new() })
     }
 
-    pub(crate) fn raw_fd(&self) -> std::os::fd::RawFd {
+    pub(super) fn raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.socket)
     }
 
