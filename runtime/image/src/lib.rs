@@ -1,0 +1,1 @@
+//! Images of this node: pulled, imported, exported, found, removed.

@@ -1,0 +1,1 @@
+//! Layers of images as streams: decompressed, verified, unpacked, packed.

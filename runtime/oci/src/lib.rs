@@ -1,0 +1,1 @@
+//! An OCI runtime as a library, and podloom-oci, its program.

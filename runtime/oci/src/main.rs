@@ -1,0 +1,3 @@
+//! podloom-oci: a runc-compatible program.
+
+fn main() {}

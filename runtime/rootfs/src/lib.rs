@@ -1,0 +1,1 @@
+//! A container's file system: planned by its parent, mounted by itself.

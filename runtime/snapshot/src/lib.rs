@@ -1,0 +1,1 @@
+//! Snapshots of file systems made of layers.

@@ -1,0 +1,1 @@
+//! Content and metadata of images, durable.
