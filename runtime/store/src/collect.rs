@@ -1,0 +1,243 @@
+//! Garbage collection: what no image, lease or hold keeps is removed.
+
+use crate::meta::Work;
+use crate::rows;
+use crate::store::{State, Store};
+use crate::{Contents, Digest, Error, Result, Space, disk};
+use redb::{ReadTransaction, ReadableTable};
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// What to do with downloads that were begun by a pull which is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strays {
+    /// Remove all.
+    Remove,
+    /// Keep those that were written to within this time, for the pull that goes on with them.
+    KeepFor(Duration),
+}
+
+/// What a collection removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs that no image needed any more.
+    pub blobs: Vec<String>,
+    /// Unpacked layers that no image needed any more.
+    pub layers: Vec<String>,
+    /// Downloads that nobody was going on with.
+    pub strays: u64,
+    /// What was freed.
+    pub freed: Space,
+}
+
+/// What is kept.
+#[derive(Debug, Default)]
+struct Marked {
+    blobs: HashSet<String>,
+    layers: HashSet<String>,
+}
+
+/// What goes.
+#[derive(Debug, Default)]
+struct Doomed {
+    blobs: Vec<String>,
+    layers: Vec<String>,
+    leases: Vec<String>,
+}
+
+impl Store {
+    /// Removes blobs and layers that no image, valid lease or hold keeps, and strays.
+    /// `remove_layer` moves the directory of an unpacked layer away; it is called with the store
+    /// locked and should be quick.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Database`]. What was not removed is found by the next collection.
+    pub fn collect(
+        &self,
+        strays: Strays,
+        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<Collected> {
+        let mut collected = Collected::default();
+        {
+            let mut state = self.inner.state();
+            self.sweep(&mut state, remove_layer, &mut collected)?;
+            self.sweep_strays(&mut state, strays, remove_layer, &mut collected)?;
+        }
+        self.inner.dirs.empty_trash()?;
+        Ok(collected)
+    }
+
+    fn sweep(
+        &self,
+        state: &mut State,
+        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        collected: &mut Collected,
+    ) -> Result<()> {
+        let doomed = self.inner.meta.read(|txn| self.doomed(txn, state))?;
+        if doomed.blobs.is_empty() && doomed.layers.is_empty() && doomed.leases.is_empty() {
+            return Ok(());
+        }
+        // Forgotten first: a file without a row is a stray, a row without its file a broken image.
+        let freed = self.inner.meta.write(|txn| {
+            let mut freed = Space::default();
+            for digest in &doomed.blobs {
+                freed = freed + rows::drop_blob(txn, digest)?.unwrap_or_default();
+            }
+            for key in &doomed.layers {
+                freed = freed + rows::drop_layer(txn, key)?.unwrap_or_default();
+            }
+            for id in &doomed.leases {
+                txn.open_table(rows::LEASES)?.remove(id.as_str())?;
+            }
+            Ok(freed)
+        })?;
+        collected.freed = collected.freed + freed;
+        for digest in &doomed.blobs {
+            self.inner.dirs.discard(&self.inner.dirs.blob(&Digest::parse(digest)?))?;
+        }
+        for key in &doomed.layers {
+            remove_layer(key).map_err(Error::io("remove the layer", Path::new(key)))?;
+        }
+        collected.blobs = doomed.blobs;
+        collected.layers = doomed.layers;
+        Ok(())
+    }
+
+    fn doomed(&self, txn: &ReadTransaction, state: &State) -> Work<Doomed> {
+        let mut doomed = Doomed::default();
+        let marked = self.mark(txn, state, &mut doomed.leases)?;
+        if let Some(table) = rows::opened(txn.open_table(rows::BLOBS))? {
+            for row in table.iter()? {
+                let key = row?.0;
+                if !marked.blobs.contains(key.value()) {
+                    doomed.blobs.push(key.value().to_owned());
+                }
+            }
+        }
+        if let Some(table) = rows::opened(txn.open_table(rows::LAYERS))? {
+            for row in table.iter()? {
+                let key = row?.0;
+                if !marked.layers.contains(key.value()) {
+                    doomed.layers.push(key.value().to_owned());
+                }
+            }
+        }
+        Ok(doomed)
+    }
+
+    fn mark(&self, txn: &ReadTransaction, state: &State, ended: &mut Vec<String>) -> Work<Marked> {
+        let mut marked = Marked::default();
+        let now = disk::now() / 1_000_000_000;
+        for (_, contents) in rows::all::<Contents>(txn, rows::CONTENTS)? {
+            let blobs = contents.manifests.into_iter().flat_map(|m| m.blobs);
+            marked.blobs.extend(blobs.map(String::from));
+            marked.layers.extend(contents.layers);
+        }
+        for (id, lease) in rows::leases(txn)? {
+            if lease.is_valid(self.inner.boot, now) {
+                marked.blobs.extend(lease.blobs.into_iter().map(String::from));
+                marked.layers.extend(lease.layers);
+            } else {
+                ended.push(id);
+            }
+        }
+        let held = state.held_blobs.keys().chain(&state.writing);
+        marked.blobs.extend(held.map(Digest::to_string));
+        marked.layers.extend(state.held_layers.keys().cloned());
+        Ok(marked)
+    }
+
+    /// Files that no row, hold or writer of this process stands for.
+    fn sweep_strays(
+        &self,
+        state: &mut State,
+        strays: Strays,
+        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        collected: &mut Collected,
+    ) -> Result<()> {
+        let dirs = &self.inner.dirs;
+        for algorithm in crate::Algorithm::ALL {
+            for path in disk::entries(&dirs.blobs(algorithm.name()))? {
+                let hex = path.file_name().unwrap_or_default().to_string_lossy();
+                let digest = Digest::parse(&format!("{}:{hex}", algorithm.name())).ok();
+                if let Some(digest) = &digest {
+                    let is_used = state.held_blobs.contains_key(digest);
+                    let known = || self.inner.meta.read(|txn| rows::blob(txn, digest));
+                    if is_used || known()?.is_some() {
+                        continue;
+                    }
+                }
+                if self.discard_stray(&path, strays, collected)?
+                    && let Some(digest) = digest
+                {
+                    state.pending_blobs.remove(&digest);
+                }
+            }
+        }
+        let writing: HashSet<_> = state.writing.iter().map(|digest| dirs.partial(digest)).collect();
+        for path in disk::entries(&dirs.ingest())? {
+            // Those without a digest are deleted by whoever writes them, or were left by a kill.
+            let is_unnamed = path.to_string_lossy().contains("/unnamed-");
+            let is_ours = is_unnamed && path.to_string_lossy().contains(&our_mark());
+            if !writing.contains(&path) && !is_ours {
+                self.discard_stray(&path, strays, collected)?;
+            }
+        }
+        if strays == Strays::Remove {
+            let held = &state.held_layers;
+            let idle: Vec<_> = state
+                .pending_layers
+                .keys()
+                .filter(|key| !held.contains_key(*key))
+                .cloned()
+                .collect();
+            for key in idle {
+                // Durable through an image that another pull committed meanwhile: not a stray.
+                state.pending_layers.remove(&key);
+                if self.layer_row(&key)?.is_none() {
+                    remove_layer(&key).map_err(Error::io("remove the layer", Path::new(&key)))?;
+                    collected.strays += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layer_row(&self, key: &str) -> Result<Option<Space>> {
+        self.inner.meta.read(|txn| {
+            let Some(table) = rows::opened(txn.open_table(rows::LAYERS))? else { return Ok(None) };
+            Ok(table.get(key)?.map(|row| rows::layer_row(row.value())))
+        })
+    }
+
+    fn discard_stray(
+        &self,
+        path: &Path,
+        strays: Strays,
+        collected: &mut Collected,
+    ) -> Result<bool> {
+        let meta = match fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            Err(e) => return Err(Error::io("look at", path)(e)),
+        };
+        if let Strays::KeepFor(time) = strays {
+            let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            // A time in the future says nothing: kept, as the clock may have been set.
+            if age.is_none_or(|age| age < time) {
+                return Ok(false);
+            }
+        }
+        self.inner.dirs.discard(path)?;
+        collected.strays += 1;
+        collected.freed = collected.freed + disk::space(&meta);
+        Ok(true)
+    }
+}
+
+/// What names made by this process have in them.
+fn our_mark() -> String {
+    format!("-{}-", std::process::id())
+}
