@@ -16,13 +16,28 @@ pub struct Machine {
     init: u32,
 }
 
+/// What a [`Machine`] has below `/sys/fs/cgroup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// A hierarchy without controllers: for callers that shall not use any.
+    Bare,
+    /// Those of the real machine: for callers that name groups of their own.
+    Ours,
+}
+
 /// The first process of the PID namespace. It ends with its standard input, which the test
 /// holds, and everything in the namespace ends with it.
 const INIT: &str = r#"
 set -e
 for dir in etc opt run var/lib; do mount --bind "$1/$dir" "/$dir"; done
-mount -t sysfs sysfs /sys
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if [ "$2" = ours ]; then
+    mount --rbind /sys/fs/cgroup /opt/cgroup
+    mount -t sysfs sysfs /sys
+    mount --move /opt/cgroup /sys/fs/cgroup
+else
+    mount -t sysfs sysfs /sys
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+fi
 echo ready
 exec cat
 "#;
@@ -30,9 +45,19 @@ exec cat
 impl Machine {
     /// A machine with the plugins of `bins` in `/opt/cni/bin` and one network configuration.
     pub fn new(name: &str, bins: &Bins, network: &serde_json::Value) -> Machine {
+        Machine::with_cgroups(Cgroups::Bare, name, bins, network)
+    }
+
+    /// A machine as of [`Machine::new`], with these control groups.
+    pub fn with_cgroups(
+        cgroups: Cgroups,
+        name: &str,
+        bins: &Bins,
+        network: &serde_json::Value,
+    ) -> Machine {
         let lab = Lab::new(name);
         let root = lab.root().join("machine");
-        for dir in ["opt/cni/bin", "run", "var/lib"] {
+        for dir in ["opt/cni/bin", "opt/cgroup", "run", "var/lib"] {
             std::fs::create_dir_all(root.join(dir)).expect("a directory of the machine");
         }
         copied("/etc", &root.join("etc"));
@@ -51,6 +76,7 @@ impl Machine {
                 .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"])
                 .args([INIT, "init"])
                 .arg(&root)
+                .arg(if cgroups == Cgroups::Ours { "ours" } else { "bare" })
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
