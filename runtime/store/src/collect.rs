@@ -1,6 +1,6 @@
 //! Garbage collection: what no image, lease or hold keeps is removed.
 
-use crate::meta::Work;
+use crate::meta::{Fail, Work};
 use crate::rows;
 use crate::store::{State, Store};
 use crate::{Contents, Digest, Error, Result, Space, disk};
@@ -23,7 +23,7 @@ pub enum Strays {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Blobs that no image needed any more.
-    pub blobs: Vec<String>,
+    pub blobs: Vec<Digest>,
     /// Unpacked layers that no image needed any more.
     pub layers: Vec<String>,
     /// Downloads that nobody was going on with.
@@ -42,7 +42,7 @@ struct Marked {
 /// What goes.
 #[derive(Debug, Default)]
 struct Doomed {
-    blobs: Vec<String>,
+    blobs: Vec<Digest>,
     layers: Vec<String>,
     leases: Vec<String>,
 }
@@ -83,7 +83,7 @@ impl Store {
         let freed = self.inner.meta.write(|txn| {
             let mut freed = Space::default();
             for digest in &doomed.blobs {
-                freed = freed + rows::drop_blob(txn, digest)?.unwrap_or_default();
+                freed = freed + rows::drop_blob(txn, digest.as_str())?.unwrap_or_default();
             }
             for key in &doomed.layers {
                 freed = freed + rows::drop_layer(txn, key)?.unwrap_or_default();
@@ -95,7 +95,7 @@ impl Store {
         })?;
         collected.freed = collected.freed + freed;
         for digest in &doomed.blobs {
-            self.inner.dirs.discard(&self.inner.dirs.blob(&Digest::parse(digest)?))?;
+            self.inner.dirs.discard(&self.inner.dirs.blob(digest))?;
         }
         for key in &doomed.layers {
             remove_layer(key).map_err(Error::io("remove the layer", Path::new(key)))?;
@@ -112,7 +112,8 @@ impl Store {
             for row in table.iter()? {
                 let key = row?.0;
                 if !marked.blobs.contains(key.value()) {
-                    doomed.blobs.push(key.value().to_owned());
+                    let digest = key.value().parse();
+                    doomed.blobs.push(digest.map_err(|e| Fail::damaged("blobs", &e))?);
                 }
             }
         }
@@ -161,7 +162,7 @@ impl Store {
         for algorithm in crate::Algorithm::ALL {
             for path in disk::entries(&dirs.blobs(algorithm.name()))? {
                 let hex = path.file_name().unwrap_or_default().to_string_lossy();
-                let digest = Digest::parse(&format!("{}:{hex}", algorithm.name())).ok();
+                let digest = format!("{}:{hex}", algorithm.name()).parse::<Digest>().ok();
                 if let Some(digest) = &digest {
                     let is_used = state.held_blobs.contains_key(digest);
                     let known = || self.inner.meta.read(|txn| rows::blob(txn, digest));

@@ -104,14 +104,6 @@ pub enum Error {
         /// The lease's ID.
         id: String,
     },
-    /// A text is not a digest.
-    #[error("{text:?}: {cause}")]
-    Digest {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        cause: &'static str,
-    },
 }
 
 impl Error {

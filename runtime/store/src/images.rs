@@ -7,7 +7,7 @@ use crate::rows::{self, BlobRow};
 use crate::store::Store;
 use crate::{Digest, Error, Result};
 use redb::ReadTransaction;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -140,13 +140,12 @@ impl Store {
     /// [`Error::Database`].
     pub fn images(&self) -> Result<Vec<Image>> {
         self.inner.meta.read(|txn| {
+            // Sorted by their keys, as the table is.
             let mut images = rows::all::<Image>(txn, rows::IMAGES)?;
-            let place: HashMap<String, usize> =
-                images.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
             for name in rows::names(txn)? {
-                let image = place.get(name.image.as_str()).and_then(|at| images.get_mut(*at));
-                if let Some((_, image)) = image {
-                    image.names.push(name);
+                let key = name.image.as_str();
+                if let Ok(at) = images.binary_search_by(|(id, _)| id.as_str().cmp(key)) {
+                    images[at].1.names.push(name);
                 }
             }
             Ok(images.into_iter().map(|(_, image)| image).collect())

@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// As [`Ingest::finish`].
     pub fn add_blob(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(bytes);
+        let digest = Digest::sha256(bytes);
         if !self.check_blob(&digest)? {
             let mut ingest = self.ingest_unnamed()?;
             ingest.write(bytes)?;

@@ -24,7 +24,6 @@
 
 mod blob;
 mod collect;
-mod digest;
 mod disk;
 mod error;
 mod hold;
@@ -40,7 +39,7 @@ mod usage;
 
 pub use blob::Blob;
 pub use collect::{Collected, Strays};
-pub use digest::{Algorithm, Digest, Hasher};
+pub use content_digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Error, Result};
 pub use hold::Hold;
 pub use images::{Commit, Removed};

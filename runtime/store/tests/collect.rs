@@ -28,8 +28,8 @@ fn images_keep_what_they_share() {
     assert_eq!(collect(&store), (0, vec![], 0));
     store.remove_image(&a).expect("remove");
     // Configuration, manifest, one layer; the unpacked one with it.
-    assert_eq!(collect(&store), (3, vec![Digest::of(b"a").to_string()], 0));
-    assert!(store.check_blob(&Digest::of(b"base")).expect("check"));
+    assert_eq!(collect(&store), (3, vec![Digest::sha256(b"a").to_string()], 0));
+    assert!(store.check_blob(&Digest::sha256(b"base")).expect("check"));
     store.remove_name("b:1").expect("remove");
     assert_eq!(collect(&store).0, 0, "an image without a name is still an image");
     store.remove_image(&b).expect("remove");
@@ -64,7 +64,7 @@ fn leases_end_with_their_time_and_their_boot() {
     let desk = Desk::new();
     let store = desk.open();
     let id = image(&store, "a:1", &[b"a"]);
-    let layers = vec![Digest::of(b"a").to_string()];
+    let layers = vec![Digest::sha256(b"a").to_string()];
     store.remove_image(&id).expect("remove");
     let mut lease = Lease::of_this_boot("l", "a build");
     lease.layers.clone_from(&layers);
@@ -93,7 +93,7 @@ fn work_under_way_is_held() {
     hold.blob(&whole);
     hold.layer("layer");
     store.add_layer("layer", Space { bytes: 1, inodes: 1 });
-    let mut ingest = store.ingest(&Digest::of(b"partial"), None).expect("ingest");
+    let mut ingest = store.ingest(&Digest::sha256(b"partial"), None).expect("ingest");
     ingest.write(b"part").expect("write");
     assert_eq!(collect(&store), (0, vec![], 0));
     ingest.write(b"ial").expect("write");
@@ -112,7 +112,7 @@ fn fresh_strays_are_kept_for_the_pull_that_goes_on() {
     let desk = Desk::new();
     {
         let store = desk.open();
-        let mut ingest = store.ingest(&Digest::of(b"partial"), None).expect("ingest");
+        let mut ingest = store.ingest(&Digest::sha256(b"partial"), None).expect("ingest");
         ingest.write(b"part").expect("write");
         store.add_blob(b"whole").expect("blob");
     }
@@ -136,16 +136,16 @@ fn collections_beside_pulls_take_nothing_away() {
                 for round in 0..10 {
                     let hold = store.hold();
                     let layer = format!("layer {}", round % 3);
-                    hold.blob(&Digest::of(layer.as_bytes()));
+                    hold.blob(&Digest::sha256(layer.as_bytes()));
                     let name = format!("{thread}:{round}");
                     for text in [format!("config of {name} 1"), format!("manifest of {name}")] {
-                        hold.blob(&Digest::of(text.as_bytes()));
+                        hold.blob(&Digest::sha256(text.as_bytes()));
                     }
-                    hold.layer(Digest::of(layer.as_bytes()).as_str());
+                    hold.layer(Digest::sha256(layer.as_bytes()).as_str());
                     let commit = desk::commit(store, &name, &[layer.as_bytes()]);
                     store.commit(&commit).expect("commit");
                     drop(hold);
-                    assert!(store.check_blob(&Digest::of(layer.as_bytes())).expect("check"));
+                    assert!(store.check_blob(&Digest::sha256(layer.as_bytes())).expect("check"));
                     store.remove_image(&commit.image.id).expect("remove");
                 }
             });

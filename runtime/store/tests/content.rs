@@ -12,7 +12,7 @@ use store::{Algorithm, Digest, Error, Store, Strays};
 fn a_download_goes_on_where_it_ended_also_in_another_process() {
     let desk = Desk::new();
     let content = vec![7_u8; 1_000_000];
-    let digest = Digest::of(&content);
+    let digest = Digest::sha256(&content);
     {
         let store = desk.open();
         let mut ingest = store.ingest(&digest, Some(1_000_000)).expect("ingest");
@@ -58,7 +58,7 @@ fn a_whole_blob_of_a_killed_pull_is_adopted_after_it_was_hashed() {
 fn wrong_content_is_refused_and_gone() {
     let desk = Desk::new();
     let store = desk.open();
-    let digest = Digest::of(b"right");
+    let digest = Digest::sha256(b"right");
     let mut ingest = store.ingest(&digest, Some(5)).expect("ingest");
     ingest.write(b"wrong").expect("write");
     assert!(matches!(ingest.finish(), Err(Error::Mismatch { .. })));
@@ -91,7 +91,7 @@ fn sha512_names_content_too() {
 fn damaged_content_is_dropped_on_first_use() {
     let desk = Desk::new();
     let layer: &[u8] = b"a layer of the image";
-    let digest = Digest::of(layer);
+    let digest = Digest::sha256(layer);
     {
         let store = desk.open();
         image(&store, "a:1", &[layer]);
@@ -118,7 +118,7 @@ fn truncated_and_lost_content_is_dropped() {
     let desk = Desk::new();
     let store = desk.open();
     image(&store, "a:1", &[b"one", b"two"]);
-    let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+    let (one, two) = (Digest::sha256(b"one"), Digest::sha256(b"two"));
     std::fs::write(desk.blob_path(&one), b"").expect("truncate");
     std::fs::remove_file(desk.blob_path(&two)).expect("lose");
     assert!(matches!(store.open_blob(&one), Err(Error::Damaged { .. })));
@@ -138,10 +138,10 @@ fn content_of_another_boot_is_hashed_before_use() {
     std::fs::remove_file(desk.root().join("meta.redb")).expect("lose the database");
     let mut other = layer.clone();
     other[5000] = 4;
-    std::fs::write(desk.blob_path(&Digest::of(&layer)), &other).expect("damage");
+    std::fs::write(desk.blob_path(&Digest::sha256(&layer)), &other).expect("damage");
     let store = desk.open();
     assert_eq!(store.images().expect("images").len(), 1);
-    assert!(matches!(store.open_blob(&Digest::of(&layer)), Err(Error::Damaged { .. })));
+    assert!(matches!(store.open_blob(&Digest::sha256(&layer)), Err(Error::Damaged { .. })));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn usage_is_exact_and_follows() {
     let second = image(&store, "b:1", &[b"other", b"shared"]);
     assert_exact(&desk, &store);
     assert_eq!(store.usage().expect("usage").layer_count, 3);
-    let mut ingest = store.ingest(&Digest::of(b"x"), None).expect("ingest");
+    let mut ingest = store.ingest(&Digest::sha256(b"x"), None).expect("ingest");
     ingest.write(&[0; 50_000]).expect("write");
     assert!(store.usage().expect("usage").partial.bytes >= 50_000 / 512 * 512);
     drop(ingest);

@@ -78,7 +78,7 @@ fn an_image_without_its_content_is_not_committed() {
     let desk = Desk::new();
     let store = desk.open();
     let mut missing = commit(&store, "a:1", &[b"one"]);
-    missing.contents.manifests[0].blobs.push(Digest::of(b"never came"));
+    missing.contents.manifests[0].blobs.push(Digest::sha256(b"never came"));
     assert!(matches!(store.commit(&missing), Err(Error::NoBlob { .. })));
     let mut missing = commit(&store, "a:1", &[b"one"]);
     missing.contents.layers.push("unpacked by nobody".to_owned());
@@ -132,7 +132,7 @@ fn a_thousand_images_are_listed_in_time() {
 fn many(store: &Store, one: &store::Commit) -> usize {
     for at in 1..1000 {
         let mut next = one.clone();
-        next.image.id = Digest::of(format!("image {at}").as_bytes());
+        next.image.id = Digest::sha256(format!("image {at}").as_bytes());
         let name = |tag: &str, since| {
             let name = format!("registry.example.com/team-{}/app-{at}:{tag}", at % 10);
             name_of(&name, &next.image.id, &one.names[0].manifest, since)
