@@ -35,6 +35,8 @@ pub struct Subject {
     pub collects: bool,
     /// Whether its result has addresses, without which versions before 0.3.0 cannot tell it.
     pub addresses: bool,
+    /// Whether ADD only reports, and changes nothing anywhere.
+    pub reports_only: bool,
     /// The kill sweep takes every system call (1) or every n-th.
     pub sweep: u32,
 }

@@ -102,6 +102,7 @@ pub fn bridge_v4() -> Subject {
         needs: Needs::LEASES,
         collects: true,
         addresses: true,
+        reports_only: false,
         sweep: 1,
     }
 }
@@ -256,6 +257,7 @@ pub fn host_local_dual() -> Subject {
         needs: Needs { ipam: None, program: None, pool: Some("/ipam/ranges") },
         collects: true,
         addresses: true,
+        reports_only: false,
         sweep: 1,
     }
 }
@@ -307,6 +309,7 @@ pub fn portmap_iptables() -> Subject {
         needs: Needs { ipam: None, program: Some("iptables"), pool: None },
         collects: true,
         addresses: true,
+        reports_only: false,
         sweep: 1,
     }
 }
@@ -340,6 +343,36 @@ pub fn loopback() -> Subject {
         needs: Needs::NOTHING,
         collects: false,
         addresses: true,
+        reports_only: false,
         sweep: 1,
+    }
+}
+
+/// static by itself, dual-stack.
+pub fn static_dual() -> Subject {
+    Subject {
+        name: "static_dual",
+        plugin: "static",
+        conf: |_, number| {
+            json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge", "ipam": {
+                "type": "static", "routes": [{"dst": "0.0.0.0/0"}], "addresses": [
+                    {"address": format!("10.88.0.{number}/16"), "gateway": "10.88.0.254"},
+                    {"address": format!("fd88::{number}/64")}]}})
+        },
+        makes: &[],
+        drifts: &[],
+        wrong: &[
+            ("/ipam/addresses", "\"x\"", "ipam.addresses"),
+            ("/ipam/addresses/0/address", "5", "ipam.addresses[0].address"),
+            ("/ipam/routes", "[{\"dst\": true}]", "ipam.routes[0].dst"),
+            ("/ipam/dns", "\"x\"", "ipam.dns"),
+        ],
+        invalid: &[
+            ("/ipam/addresses", "[]", "ipam.addresses"),
+            ("/ipam/addresses/0/gateway", "\"fd88::1\"", "10.88."),
+        ],
+        ifname: "eth0",
+        reports_only: true,
+        ..loopback()
     }
 }

@@ -12,4 +12,5 @@ conformance::enter!(
     portmap_iptables,
     portmap_nftables,
     loopback,
+    static_dual,
 );

@@ -11,7 +11,7 @@ pub struct Bins {
     name: &'static str,
 }
 
-const PLUGINS: [&str; 5] = ["bridge", "ptp", "host-local", "portmap", "loopback"];
+const PLUGINS: [&str; 6] = ["bridge", "ptp", "host-local", "static", "portmap", "loopback"];
 
 impl Bins {
     /// Podloom's: `PODLOOM_CNI_BIN_DIR`, else the profile's folder of the target directory that
