@@ -2,11 +2,11 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+use images::{Fault, Image, Index, Proxy, Registry, Scratch, Style, request, small};
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use test_images::{Fault, Image, Index, Proxy, Registry, Scratch, Style, request, small};
 
 fn skopeo(arguments: &[&str]) -> Option<String> {
     let output = Command::new("skopeo").args(arguments).output().ok()?;
@@ -43,10 +43,10 @@ fn other_tools_read_what_was_pushed() {
 fn layouts_and_archives_are_what_other_tools_read() {
     let scratch = Scratch::new("layouts");
     let image = small();
-    test_images::write_layout(&scratch.path("layout"), &[("one", &image)]);
-    test_images::write_oci_archive(&scratch.path("oci.tar"), &[("one", &image)]);
-    let plain = Image::new(vec![(test_images::every_kind(), test_images::Packing::Plain)]);
-    test_images::write_docker_archive(&scratch.path("docker.tar"), &[("a/b:c", &plain)]);
+    images::write_layout(&scratch.path("layout"), &[("one", &image)]);
+    images::write_oci_archive(&scratch.path("oci.tar"), &[("one", &image)]);
+    let plain = Image::new(vec![(images::every_kind(), images::Packing::Plain)]);
+    images::write_docker_archive(&scratch.path("docker.tar"), &[("a/b:c", &plain)]);
     let digest = |place: String| skopeo(&["inspect", "--format", "{{.Digest}}", &place]);
     let dir = scratch.dir().display();
     let Some(of_layout) = digest(format!("oci:{dir}/layout:one")) else {
@@ -63,7 +63,7 @@ fn the_network_is_faulty_in_each_way() {
     let Some(registry) = Registry::start() else {
         return lab::skip("proxy: docker-registry or htpasswd is not installed");
     };
-    let image = test_images::many_layers(1);
+    let image = images::many_layers(1);
     registry.push("a", "1", &image);
     let proxy = Proxy::start(registry.plain_port);
     let line = format!("GET /v2/a/blobs/{}", image.id());
