@@ -32,6 +32,9 @@ pub struct Collected {
     pub freed: Space,
 }
 
+/// What removes unpacked layers, given their keys.
+pub type RemoveLayers<'a> = dyn FnMut(&[String]) -> std::io::Result<()> + 'a;
+
 /// What is kept.
 #[derive(Debug, Default)]
 struct Marked {
@@ -49,21 +52,21 @@ struct Doomed {
 
 impl Store {
     /// Removes blobs and layers that no image, valid lease or hold keeps, and strays.
-    /// `remove_layer` moves the directory of an unpacked layer away; it is called with the store
-    /// locked and should be quick.
+    /// `remove_layers` removes the directories of unpacked layers; while it works, nobody can take
+    /// a hold, so that nobody believes in a layer that is going.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Database`]. What was not removed is found by the next collection.
     pub fn collect(
         &self,
         strays: Strays,
-        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        remove_layers: &mut RemoveLayers<'_>,
     ) -> Result<Collected> {
         let mut collected = Collected::default();
         {
             let mut state = self.inner.state();
-            self.sweep(&mut state, remove_layer, &mut collected)?;
-            self.sweep_strays(&mut state, strays, remove_layer, &mut collected)?;
+            self.sweep(&mut state, remove_layers, &mut collected)?;
+            self.sweep_strays(&mut state, strays, remove_layers, &mut collected)?;
         }
         self.inner.dirs.empty_trash()?;
         Ok(collected)
@@ -72,7 +75,7 @@ impl Store {
     fn sweep(
         &self,
         state: &mut State,
-        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        remove_layers: &mut RemoveLayers<'_>,
         collected: &mut Collected,
     ) -> Result<()> {
         let doomed = self.inner.meta.read(|txn| self.doomed(txn, state))?;
@@ -97,8 +100,8 @@ impl Store {
         for digest in &doomed.blobs {
             self.inner.dirs.discard(&self.inner.dirs.blob(digest))?;
         }
-        for key in &doomed.layers {
-            remove_layer(key).map_err(Error::io("remove the layer", Path::new(key)))?;
+        if !doomed.layers.is_empty() {
+            remove_layers(&doomed.layers).map_err(|e| layers_failed(&doomed.layers, e))?;
         }
         collected.blobs = doomed.blobs;
         collected.layers = doomed.layers;
@@ -155,7 +158,7 @@ impl Store {
         &self,
         state: &mut State,
         strays: Strays,
-        remove_layer: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        remove_layers: &mut RemoveLayers<'_>,
         collected: &mut Collected,
     ) -> Result<()> {
         let dirs = &self.inner.dirs;
@@ -194,13 +197,17 @@ impl Store {
                 .filter(|key| !held.contains_key(*key))
                 .cloned()
                 .collect();
+            let mut unknown = Vec::new();
             for key in idle {
-                // Durable through an image that another pull committed meanwhile: not a stray.
                 state.pending_layers.remove(&key);
+                // Durable through an image that another pull committed meanwhile: not a stray.
                 if self.layer_row(&key)?.is_none() {
-                    remove_layer(&key).map_err(Error::io("remove the layer", Path::new(&key)))?;
-                    collected.strays += 1;
+                    unknown.push(key);
                 }
+            }
+            if !unknown.is_empty() {
+                remove_layers(&unknown).map_err(|e| layers_failed(&unknown, e))?;
+                collected.strays += unknown.len() as u64;
             }
         }
         Ok(())
@@ -236,6 +243,10 @@ impl Store {
         collected.freed = collected.freed + disk::space(&meta);
         Ok(true)
     }
+}
+
+fn layers_failed(keys: &[String], error: std::io::Error) -> Error {
+    Error::io("remove layers, the first", Path::new(keys.first().map_or("", String::as_str)))(error)
 }
 
 /// What names made by this process have in them.

@@ -23,8 +23,10 @@ pub struct Commit {
     pub contents: Contents,
     /// Names that mean it from now on.
     pub names: Vec<Name>,
-    /// Directories on whose file systems its unpacked layers are.
+    /// Directories on whose file systems its unpacked layers are, to be synced with its blobs.
     pub also_sync: Vec<PathBuf>,
+    /// All of its content was synced after it was written, by whoever commits.
+    pub synced: bool,
 }
 
 /// What became of an image of which a name was removed.
@@ -46,7 +48,9 @@ impl Store {
     pub fn commit(&self, commit: &Commit) -> Result<()> {
         let blobs = self.blobs_of(commit)?;
         let layers = self.layers_of(commit)?;
-        self.sync(commit)?;
+        if !commit.synced {
+            self.sync(commit)?;
+        }
         let _alone = self.inner.changing();
         let record = self.merged(commit, layers)?;
         record.write(&self.inner.dirs)?;
@@ -216,7 +220,7 @@ impl Store {
     /// [`Error::NoImage`]; [`Error::Io`], [`Error::Database`].
     pub fn add_names(&self, id: &Digest, names: Vec<Name>) -> Result<()> {
         let (image, contents) = (self.image(id)?, self.contents(id)?);
-        self.commit(&Commit { image, contents, names, also_sync: Vec::new() })
+        self.commit(&Commit { image, contents, names, also_sync: Vec::new(), synced: false })
     }
 
     /// Whether collections of unused images spare an image.

@@ -3,8 +3,7 @@
 use crate::store::{Inner, Store};
 use crate::{Algorithm, Digest, Error, Hasher, Result, disk};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,7 +32,7 @@ pub struct Ingest {
 
 impl Store {
     /// Begins or goes on to write the blob `digest`, of `size` bytes if that is known. What was
-    /// there before must pass [`Ingest::replay`], which the first write otherwise does by itself.
+    /// there before may be read by [`Ingest::read_back`]; the first write otherwise does it.
     ///
     /// # Errors
     /// [`Error::Busy`] when it is being written already; [`Error::Io`].
@@ -82,6 +81,37 @@ impl Store {
         }
         Ok(digest)
     }
+
+    /// Writes a blob of a known digest at once, unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], and as [`Ingest::finish`].
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        if self.check_blob(digest)? {
+            return Ok(());
+        }
+        let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
+        ingest.restart()?;
+        ingest.write(bytes)?;
+        ingest.finish().map(drop)
+    }
+
+    /// Deletes a blob that was only needed for a while: one that no image has and no hold of
+    /// somebody else keeps.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn discard_blob(&self, digest: &Digest) -> Result<()> {
+        {
+            let mut state = self.inner.state();
+            let is_shared = state.held_blobs.get(digest).is_some_and(|holds| *holds > 1);
+            if is_shared || state.pending_blobs.remove(digest).is_none() {
+                return Ok(());
+            }
+            self.inner.dirs.discard(&self.inner.dirs.blob(digest))?;
+        }
+        self.inner.dirs.empty_trash()
+    }
 }
 
 /// A blob under its final name that nobody knows was whole when its process ended before the
@@ -129,23 +159,28 @@ impl Ingest {
         self.offset
     }
 
-    /// Reads what an earlier attempt left, once, and hands it to `sink`, which unpacks it.
+    /// Reads, once, what an earlier attempt left, so that it can be unpacked on the way; zero when
+    /// all of it was read.
     ///
     /// # Errors
-    /// [`Error::Io`], also with what `sink` fails.
-    pub fn replay(&mut self, mut sink: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<()> {
-        let mut buffer = vec![0; if self.unseen > 0 { PIECE } else { 0 }];
-        let fault = |e| Error::io("read", &self.path)(e);
-        if self.unseen > 0 {
-            self.file.seek(SeekFrom::Start(0)).map_err(fault)?;
+    /// [`Error::Io`].
+    pub fn read_back(&mut self, into: &mut [u8]) -> Result<usize> {
+        let want = into.len().min(usize::try_from(self.unseen).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
         }
-        while self.unseen > 0 {
-            let want = PIECE.min(usize::try_from(self.unseen).unwrap_or(PIECE));
-            let piece = &mut buffer[..want];
-            self.file.read_exact(piece).map_err(fault)?;
-            self.hasher.update(piece);
-            sink(piece).map_err(fault)?;
-            self.unseen -= want as u64;
+        let at = self.offset - self.unseen;
+        let read = self.file.read_exact_at(&mut into[..want], at);
+        read.map_err(Error::io("read", &self.path))?;
+        self.hasher.update(&into[..want]);
+        self.unseen -= want as u64;
+        Ok(want)
+    }
+
+    fn read_all_back(&mut self) -> Result<()> {
+        if self.unseen > 0 {
+            let mut buffer = vec![0; PIECE];
+            while self.read_back(&mut buffer)? > 0 {}
         }
         Ok(())
     }
@@ -155,8 +190,7 @@ impl Ingest {
     /// # Errors
     /// [`Error::Io`].
     pub fn restart(&mut self) -> Result<()> {
-        let cut = self.file.set_len(0).and_then(|()| self.file.rewind());
-        cut.map_err(Error::io("cut", &self.path))?;
+        self.file.set_len(0).map_err(Error::io("cut", &self.path))?;
         let algorithm = self.expected.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         self.hasher = algorithm.hasher();
         (self.offset, self.unseen, self.written_out) = (0, 0, 0);
@@ -168,14 +202,15 @@ impl Ingest {
     /// # Errors
     /// [`Error::Size`] beyond the announced size; [`Error::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.replay(|_| Ok(()))?;
+        self.read_all_back()?;
         let end = self.offset + bytes.len() as u64;
         if let (Some(size), Some(digest)) = (self.size, &self.expected)
             && end > size
         {
             return Err(Error::Size { digest: digest.clone(), expected: size, found: end });
         }
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        let wrote = self.file.write_all_at(bytes, self.offset);
+        wrote.map_err(Error::io("write", &self.path))?;
         self.hasher.update(bytes);
         self.offset = end;
         if self.offset - self.written_out >= WRITE_OUT {
@@ -192,7 +227,7 @@ impl Ingest {
     /// [`Error::Size`] and [`Error::Mismatch`]; the wrong content is gone then.
     /// [`Error::Io`].
     pub fn finish(mut self) -> Result<Digest> {
-        self.replay(|_| Ok(()))?;
+        self.read_all_back()?;
         let found = self.hasher.clone().finish();
         if let (Some(expected), Some(size)) = (&self.expected, self.size)
             && self.offset != size

@@ -11,8 +11,8 @@ use store::{Digest, Error, Lease, Space, Store, Strays};
 fn collect(store: &Store) -> (usize, Vec<String>, u64) {
     let mut removed = Vec::new();
     let collected = store
-        .collect(Strays::Remove, &mut |key: &str| {
-            removed.push(key.to_owned());
+        .collect(Strays::Remove, &mut |keys: &[String]| {
+            removed.extend_from_slice(keys);
             Ok(())
         })
         .expect("collect");

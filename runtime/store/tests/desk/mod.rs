@@ -88,7 +88,7 @@ pub(crate) fn commit(store: &Store, name: &str, layers: &[&[u8]]) -> Commit {
     let known = Manifest { digest: manifest.clone(), media_type, blobs };
     let contents = Contents { manifests: vec![known], layers: keys, ..Contents::default() };
     let name = name_of(name, &config, &manifest, 1);
-    Commit { image, contents, names: vec![name], also_sync: Vec::new() }
+    Commit { image, contents, names: vec![name], also_sync: Vec::new(), synced: false }
 }
 
 pub(crate) fn name_of(name: &str, image: &Digest, manifest: &Digest, since: u64) -> Name {
@@ -112,6 +112,6 @@ pub(crate) fn image(store: &Store, name: &str, layers: &[&[u8]]) -> Digest {
 }
 
 /// A layer remover that notes what it was asked.
-pub(crate) fn no_layers(_: &str) -> std::io::Result<()> {
+pub(crate) fn no_layers(_: &[String]) -> std::io::Result<()> {
     Ok(())
 }
