@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A result of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure it was; stable, for callers that decide and for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

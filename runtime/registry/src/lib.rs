@@ -7,9 +7,14 @@
 //!
 //! Invariant: nothing here writes to disk, and no error, `Debug` output or log line holds a credential.
 
+pub mod auth;
+mod client;
 pub mod error;
+pub mod hosts;
 pub mod reference;
 pub mod spec;
 
+pub use auth::Credentials;
+pub use client::{Blob, Client, Config, Fetched, Image, Repository};
 pub use error::{Error, Kind, Result};
 pub use reference::Reference;
