@@ -6,7 +6,7 @@ use crate::plan::old_flags;
 use crate::proc::ProcHandle;
 use crate::sys;
 use rustix::fd::{AsRawFd, BorrowedFd};
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs, open};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, open};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, mount_change, mount_remount, move_mount,
@@ -21,9 +21,21 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>, changes: &[Cha
         other => other.map(|()| false)?,
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, c"", place, c"", flags).at(Call::MoveMount)?;
+    match move_mount(tree, c"", place, c"", flags) {
+        // The kernel has one answer for much; this one is common and can be told apart.
+        Err(Errno::INVAL) if is_directory(tree)? != is_directory(place)? => {
+            return Err(Fault::new(Call::MoveMount, Errno::NOTDIR));
+        }
+        moved => moved.at(Call::MoveMount)?,
+    }
     // mount(2) changes only what is attached.
     if old { changes.iter().try_for_each(|change| old_change(tree, change)) } else { Ok(()) }
+}
+
+/// Whether a file is a directory.
+pub(crate) fn is_directory(fd: BorrowedFd<'_>) -> Step<bool> {
+    let mode = fstat(fd).at(Call::Inspect)?.st_mode;
+    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
 }
 
 /// Changes a mount, attached or not.

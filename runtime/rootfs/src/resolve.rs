@@ -67,9 +67,10 @@ fn patient<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     Err(Errno::AGAIN)
 }
 
-/// Opens one name below a directory, which must not be a link.
+/// Opens one name below a directory, which must not be a link. Without O_NOFOLLOW, with which the
+/// kernel would open the link itself.
 pub(crate) fn child(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     patient(|| openat2(parent, name, flags, Mode::empty(), resolve))
 }

@@ -1,14 +1,13 @@
 //! Directories and files of the host, and mounts that are there already.
 
 use super::{Mounted, copy_of};
-use crate::attributes::{attach, change};
+use crate::attributes::{attach, change, is_directory};
 use crate::failure::{At, Call, Fault, Step};
 use crate::options::Param;
 use crate::plan::{Kind, MountStep};
 use crate::proc::is_procfs;
 use crate::resolve::{self, Leaf};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 
@@ -48,8 +47,6 @@ impl Mounted<'_> {
 }
 
 /// What a bind of this needs as its place.
-pub(super) fn leaf_for(source: BorrowedFd<'_>) -> Step<Leaf> {
-    let mode = fstat(source).at(Call::Inspect)?.st_mode;
-    let directory = FileType::from_raw_mode(mode) == FileType::Directory;
-    Ok(if directory { Leaf::Directory } else { Leaf::File })
+fn leaf_for(source: BorrowedFd<'_>) -> Step<Leaf> {
+    Ok(if is_directory(source)? { Leaf::Directory } else { Leaf::File })
 }

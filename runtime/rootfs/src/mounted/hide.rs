@@ -1,11 +1,11 @@
 //! Masked and read-only paths.
 
 use super::{Mounted, copy_of_open, filesystem};
-use crate::attributes::attach;
+use crate::attributes::{attach, is_directory};
 use crate::failure::{At, Call, During, Failure, Fault, Stage, Step};
 use crate::options::{Change, attr};
 use crate::plan::NULL;
-use crate::resolve::{self, Leaf, Links};
+use crate::resolve::{self, Links};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ impl Mounted<'_> {
 
     fn mask(&self, path: &CStr, covers: &mut Covers) -> Step<()> {
         let Some(place) = self.existing(path)? else { return Ok(()) };
-        if super::bind::leaf_for(place.as_fd())? == Leaf::File {
+        if !is_directory(place.as_fd())? {
             let null = match &covers.null {
                 Some(null) => null,
                 None => covers.null.insert(self.null()?),
