@@ -4,8 +4,8 @@ use crate::wire::Request;
 use crate::{Link, Mac, Netlink, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, MacVlanMode,
 };
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -52,6 +52,38 @@ pub struct Peer<'a> {
     pub namespace: Option<BorrowedFd<'a>>,
     /// The address of the other end; random where absent.
     pub mac: Option<Mac>,
+}
+
+/// A MAC-based virtual interface to be made on top of another link.
+#[derive(Clone, Copy, Debug)]
+pub struct MacVlan<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The index of the link below it, in this namespace.
+    pub parent: u32,
+    /// Whom it speaks with.
+    pub mode: MacVlanKind,
+    /// In bytes; that of the link below where absent.
+    pub mtu: Option<u32>,
+    /// Its address; random where absent.
+    pub mac: Option<Mac>,
+    /// Length of the queue for broadcasts, in packets; the kernel's choice where absent.
+    pub broadcast_queue: Option<u32>,
+    /// The namespace it is made in; this one where absent.
+    pub namespace: Option<BorrowedFd<'a>>,
+}
+
+/// Whom an interface on top of a link speaks with, beside what is behind that link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacVlanKind {
+    /// The others on the link, directly.
+    Bridge,
+    /// Nobody on the link.
+    Private,
+    /// The others on the link, by way of a switch that sends packets back.
+    Vepa,
+    /// It has the link for itself.
+    Passthrough,
 }
 
 impl Netlink {
@@ -102,6 +134,30 @@ impl Netlink {
             LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
         ]));
         self.create(message, || format!("create VLAN {name}"))
+    }
+
+    /// Makes a MAC-based virtual interface.
+    ///
+    /// # Errors
+    /// With EEXIST if the name is taken, EBUSY if the link below is a bridge port, and when the
+    /// kernel refuses.
+    pub fn create_macvlan(&self, wish: &MacVlan<'_>) -> Result<()> {
+        let mut message = named(wish.name, wish.mtu, wish.mac, false);
+        message.attributes.push(LinkAttribute::Link(wish.parent));
+        message.attributes.extend(wish.namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        let mode = match wish.mode {
+            MacVlanKind::Bridge => MacVlanMode::Bridge,
+            MacVlanKind::Private => MacVlanMode::Private,
+            MacVlanKind::Vepa => MacVlanMode::Vepa,
+            MacVlanKind::Passthrough => MacVlanMode::Passthrough,
+        };
+        let mut data = vec![InfoMacVlan::Mode(mode)];
+        data.extend(wish.broadcast_queue.map(InfoMacVlan::BcQueueLen));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(data)),
+        ]));
+        self.create(message, || format!("create macvlan {}", wish.name))
     }
 
     /// The bridge called `bridge.name`, made if it is missing.

@@ -36,7 +36,7 @@ mod wire;
 pub use address::Address;
 pub use bridge::{PortFlags, VlanRange};
 pub use change::Change;
-pub use create::{Bridge, Peer, Veth};
+pub use create::{Bridge, MacVlan, MacVlanKind, Peer, Veth};
 pub use error::{Error, Result};
 pub use link::{BridgeInfo, Kind, Link};
 pub use lookup::Way;

@@ -68,6 +68,8 @@ pub enum Kind {
     Veth,
     /// A VLAN on top of another link.
     Vlan,
+    /// A MAC-based virtual interface on top of another link.
+    MacVlan,
     /// A dummy interface.
     Dummy,
     /// A device of no link type: hardware, or the loopback interface.
@@ -82,6 +84,7 @@ impl Kind {
             "bridge" => Kind::Bridge,
             "veth" => Kind::Veth,
             "vlan" => Kind::Vlan,
+            "macvlan" => Kind::MacVlan,
             "dummy" => Kind::Dummy,
             "" => Kind::Device,
             _ => Kind::Other(name),
@@ -95,6 +98,7 @@ impl fmt::Display for Kind {
             Kind::Bridge => "bridge",
             Kind::Veth => "veth",
             Kind::Vlan => "vlan",
+            Kind::MacVlan => "macvlan",
             Kind::Dummy => "dummy",
             Kind::Device => "device",
             Kind::Other(name) => name,

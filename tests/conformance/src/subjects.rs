@@ -79,6 +79,17 @@ const PTP_DRIFTS: &[(Drift, &str)] = &[
     LINK_DRIFTS[7],
 ];
 
+/// Of an interface that has nothing on the node.
+const POD_DRIFTS: &[(Drift, &str)] = &[
+    LINK_DRIFTS[0],
+    LINK_DRIFTS[1],
+    LINK_DRIFTS[2],
+    LINK_DRIFTS[3],
+    LINK_DRIFTS[4],
+    LINK_DRIFTS[5],
+    LINK_DRIFTS[7],
+];
+
 const L2_DRIFTS: &[(Drift, &str)] = &[LINK_DRIFTS[0], LINK_DRIFTS[4], (Drift::PortRemoved, "cni0")];
 
 /// What iptables and nft show once a chain has been made, and the bridge that pods share.
@@ -374,5 +385,32 @@ pub fn static_dual() -> Subject {
         ifname: "eth0",
         reports_only: true,
         ..loopback()
+    }
+}
+
+/// macvlan on a link of the node.
+pub fn macvlan_dual() -> Subject {
+    Subject {
+        name: "macvlan_dual",
+        plugin: "macvlan",
+        conf: |lab, _| {
+            if !lab.node().ip("link show").contains("lan0") {
+                lab.node().ip("link add lan0 type veth peer name lan1");
+                lab.node().ip("link set lan0 up");
+                lab.node().ip("link set lan1 up");
+            }
+            network("macvlan", lab, true, json!({"master": "lan0"}))
+        },
+        makes: &["file: data/net/10.88.", "file: data/net/fd88:"],
+        drifts: POD_DRIFTS,
+        collects: false,
+        wrong: &[("/mtu", "\"1500\"", "mtu"), ("/master", "5", "master"), IPAM_WRONG],
+        invalid: &[
+            ("/mtu", "67", "mtu"),
+            ("/mode", "\"l2\"", "mode"),
+            ("/mac", "\"x\"", "mac"),
+            ("/master", "\"nosuch0\"", "master"),
+        ],
+        ..bridge_v4()
     }
 }

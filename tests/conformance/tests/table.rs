@@ -13,4 +13,5 @@ conformance::enter!(
     portmap_nftables,
     loopback,
     static_dual,
+    macvlan_dual,
 );

@@ -11,12 +11,20 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "netns" | "sysctl" | "netfilter" => &["cni-types"],
         "netlink" => &["cni-types", "netns"],
         "veth" => &["cni-types", "cni-plugin", "netlink"],
+        "podlink" => &["cni-types", "cni-plugin", "netlink", "sysctl", "veth"],
         "libcni" => &["cni-types", "cni-exec"],
         "registry" | "store" | "layer" => &["content-digest"],
         "podloom" => &["libcni", "cni-types", "cni-exec", "netns", "image"],
-        plugin if plugin.starts_with("plugin-") => {
-            &["cni-types", "cni-plugin", "netlink", "netfilter", "netns", "sysctl", "veth"]
-        }
+        plugin if plugin.starts_with("plugin-") => &[
+            "cni-types",
+            "cni-plugin",
+            "netlink",
+            "netfilter",
+            "netns",
+            "sysctl",
+            "veth",
+            "podlink",
+        ],
         "seccomp" | "cgroup" | "rootfs" => &["runtime-spec"],
         "oci" => &["runtime-spec", "seccomp", "cgroup", "rootfs"],
         "snapshot" => &["layer", "content-digest"],

@@ -11,7 +11,8 @@ pub struct Bins {
     name: &'static str,
 }
 
-const PLUGINS: [&str; 6] = ["bridge", "ptp", "host-local", "static", "portmap", "loopback"];
+const PLUGINS: [&str; 7] =
+    ["bridge", "ptp", "macvlan", "host-local", "static", "portmap", "loopback"];
 
 impl Bins {
     /// Podloom's: `PODLOOM_CNI_BIN_DIR`, else the profile's folder of the target directory that
