@@ -76,7 +76,9 @@ impl Inner {
                 return Err(self.unauthorized(route, sent).into());
             }
             offered = known;
-            self.shared.tokens.forget(&bearer);
+            if sent {
+                self.shared.tokens.forget(&bearer);
+            }
             *link.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         }
         Err(self.unauthorized(route, true).into())

@@ -1,5 +1,6 @@
 //! What the tests of this crate share: a fake server that misbehaves on order, certificates, Debian's registry, and
 //! a small image. Other crates' tests may include these files with `#[path]`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod certs;
