@@ -207,6 +207,36 @@ impl V1 {
     }
 }
 
+impl V1 {
+    /// What is allowed, in systemd's words (`DeviceAllow` of systemd.resource-control(5)); `None`
+    /// when it has none for it. `numbers` is the text of `/proc/devices`.
+    pub(crate) fn allowed(&self, numbers: &str) -> Option<Vec<(String, String)>> {
+        if self.allow {
+            return None;
+        }
+        let one = |(on, access): (&Match, &u8)| {
+            let kind = if on.kind? == Type::Block { "block" } else { "char" };
+            let name = match (on.major, on.minor) {
+                (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+                (Some(major), None) => format!("{kind}-{}", driver(numbers, on.kind?, major)?),
+                (None, None) => format!("{kind}-*"),
+                (None, Some(_)) => return None,
+            };
+            Some((name, letters(*access)))
+        };
+        self.except.iter().map(one).collect()
+    }
+}
+
+/// The name by which systemd knows all devices of a number: that number's alone.
+fn driver(numbers: &str, kind: Type, major: u32) -> Option<&str> {
+    let (chars, blocks) = numbers.split_once("Block devices:")?;
+    let part = if kind == Type::Block { blocks } else { chars };
+    let lines = || part.lines().filter_map(|l| l.trim().split_once(' '));
+    let (_, name) = lines().find(|(n, _)| n.parse() == Ok(major))?;
+    (lines().filter(|(_, other)| *other == name).count() == 1).then_some(name)
+}
+
 /// Access as the letters of v1.
 pub(crate) fn letters(access: u8) -> String {
     [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]

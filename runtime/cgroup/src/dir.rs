@@ -65,9 +65,12 @@ impl Dir {
     pub(crate) fn failed_write(&self, name: &str, value: &str, e: Errno) -> Error {
         let error = Error::io(&self.path.join(name), &format!("write {value:?}"), e);
         match e {
-            Errno::NOENT | Errno::NODEV if self.path.exists() => error
+            Errno::NOENT if self.path.exists() => error
                 .of_kind(Kind::ControllerMissing)
                 .hint("its controller is not enabled for this group"),
+            Errno::NODEV if self.path.exists() => {
+                error.of_kind(Kind::Invalid).hint("this machine has no such device")
+            }
             _ => error,
         }
     }

@@ -210,6 +210,7 @@ fn wait_event(dir: &Dir, line: &str, limit: Duration) -> Result<()> {
         Err(e) => return Err(fail(e)),
     };
     let tries = Tries::within(limit);
+    let mut pause = Duration::from_micros(200);
     loop {
         match crate::dir::read_whole(&file) {
             Ok(text) if text.lines().any(|l| l == line) => return Ok(()),
@@ -220,13 +221,16 @@ fn wait_event(dir: &Dir, line: &str, limit: Duration) -> Result<()> {
         if tries.left().is_zero() {
             return Err(timeout(dir.path(), line));
         }
-        pause(&file, tries.left()).map_err(fail)?;
+        wait(&file, pause.min(tries.left())).map_err(fail)?;
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
-fn pause(file: &OwnedFd, left: Duration) -> std::result::Result<(), Errno> {
+/// Waits for a notice, but not for long: the kernel spaces notices of one file by 10 ms, and what is
+/// waited for is often there sooner.
+fn wait(file: &OwnedFd, limit: Duration) -> std::result::Result<(), Errno> {
     let mut fds = [PollFd::new(file, PollFlags::PRI)];
-    let time = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+    let time = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
     match poll(&mut fds, Some(&time)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(e) => Err(e),

@@ -164,7 +164,7 @@ fn files_of_v2_by_name() {
     for (file, want) in
         [("memory.high", "33554432"), ("memory.oom.group", "1"), ("cgroup.max.descendants", "7")]
     {
-        assert_eq!(value(&group, ("", ""), file).as_deref(), Some(want));
+        assert_eq!(value(&group, ("none", ""), file).as_deref(), Some(want));
     }
 }
 
