@@ -212,11 +212,11 @@ async fn names_are_checked_after_the_look_up() {
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let own = hosts.lines().filter_map(|line| line.split_once(char::is_whitespace));
     let own = own.filter(|(ip, _)| ip.starts_with("127.") || *ip == "::1");
-    let names = own.flat_map(|(_, names)| names.split_whitespace());
+    let mut names = own.flat_map(|(_, names)| names.split_whitespace());
     let fit = |name: &&str| {
         !name.starts_with("localhost") && format!("{name}:1/a").parse::<Reference>().is_ok()
     };
-    let Some(name) = names.filter(fit).next().map(str::to_owned) else {
+    let Some(name) = names.find(fit).map(str::to_owned) else {
         lab::skip("registry: no name but localhost leads to the loopback device in /etc/hosts");
         return;
     };

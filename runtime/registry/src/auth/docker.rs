@@ -24,6 +24,7 @@ pub struct DockerConfig {
     path: PathBuf,
     wire: Wire,
     deadline: Duration,
+    helpers: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -74,13 +75,20 @@ impl DockerConfig {
         for helper in wire.creds_store.iter().chain(wire.cred_helpers.values()) {
             helper::check_name(helper).map_err(|e| e.within(&subject()))?;
         }
-        Ok(Self { path: path.to_owned(), wire, deadline: HELPER_DEADLINE })
+        Ok(Self { path: path.to_owned(), wire, deadline: HELPER_DEADLINE, helpers: None })
     }
 
     /// Sets how long a credential helper may take.
     #[must_use]
     pub fn helper_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Looks for credential helpers in `folder` only, instead of along `PATH`.
+    #[must_use]
+    pub fn helpers_in(mut self, folder: &Path) -> Self {
+        self.helpers = Some(folder.to_owned());
         self
     }
 
@@ -97,8 +105,9 @@ impl DockerConfig {
             .find(|(name, _)| host_of(name) == host_of(key))
             .map(|(_, helper)| helper);
         if let Some(helper) = own.or(self.wire.creds_store.as_ref())
-            && let Some(found) =
-                helper::get(helper, key, self.deadline).await.map_err(|e| self.place(e))?
+            && let Some(found) = helper::get(&self.program(helper), key, self.deadline)
+                .await
+                .map_err(|e| self.place(e))?
         {
             return Ok(Some(found));
         }
@@ -108,6 +117,11 @@ impl DockerConfig {
         found.map_or(Ok(None), |(name, entry)| {
             entry.credentials().map_err(|e| self.place(e.within(&format!("auths.{}", quote(name)))))
         })
+    }
+
+    fn program(&self, helper: &str) -> PathBuf {
+        let name = format!("docker-credential-{helper}");
+        self.helpers.as_ref().map_or_else(|| PathBuf::from(&name), |folder| folder.join(&name))
     }
 
     fn place(&self, error: Error) -> Error {

@@ -1,5 +1,6 @@
 //! Docker's credential helpers: a program `docker-credential-NAME` that is asked with `get`.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -32,17 +33,21 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     Err(Error::new(Kind::Config, subject, "want a name of letters, digits, ., _ and -"))
 }
 
-/// Asks the helper for the credentials of `key`. It is killed when it is too slow or says too much.
-pub(super) async fn get(name: &str, key: &str, deadline: Duration) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{name}");
-    let fail = |why: String| Error::new(Kind::Config, program.clone(), why);
-    match tokio::time::timeout(deadline, ask(&program, key)).await {
-        Ok(answer) => answer.map_err(|e| e.within(&program)),
+/// Asks the program for the credentials of `key`. It is killed when it is too slow or says too much.
+pub(super) async fn get(
+    program: &Path,
+    key: &str,
+    deadline: Duration,
+) -> Result<Option<Credentials>> {
+    let subject = program.display().to_string();
+    let fail = |why: String| Error::new(Kind::Config, subject.clone(), why);
+    match tokio::time::timeout(deadline, ask(program, key)).await {
+        Ok(answer) => answer.map_err(|e| e.within(&subject)),
         Err(_) => Err(fail(format!("gave no answer within {} s", deadline.as_secs_f32()))),
     }
 }
 
-async fn ask(program: &str, key: &str) -> Result<Option<Credentials>> {
+async fn ask(program: &Path, key: &str) -> Result<Option<Credentials>> {
     let io = |what: &'static str| {
         move |e: std::io::Error| Error::new(Kind::Config, "", what).because(&e)
     };

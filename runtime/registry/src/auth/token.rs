@@ -35,21 +35,24 @@ pub(crate) enum Scheme {
         realm: String,
         /// The server's name there.
         service: Option<String>,
+        /// What to ask for.
+        scope: String,
     },
 }
 
 impl Scheme {
     /// The best of what the server offers that this client can do.
-    pub(crate) fn choose(challenges: Vec<Challenge>) -> Option<Self> {
+    /// `own` is the scope that this client would ask for.
+    pub(crate) fn choose(challenges: Vec<Challenge>, own: &str) -> Option<Self> {
         let mut basic = None;
         for mut challenge in challenges {
             match challenge.scheme.as_str() {
                 "bearer" => {
                     if let Some(realm) = challenge.params.remove("realm") {
-                        return Some(Self::Bearer {
-                            realm,
-                            service: challenge.params.remove("service"),
-                        });
+                        let service = challenge.params.remove("service");
+                        let scope = challenge.params.remove("scope").unwrap_or_default();
+                        let scope = narrowed(&scope, own).unwrap_or_else(|| own.to_owned());
+                        return Some(Self::Bearer { realm, service, scope });
                     }
                 }
                 "basic" => basic = Some(Self::Basic),
@@ -58,6 +61,19 @@ impl Scheme {
         }
         basic
     }
+}
+
+/// The scope that a mirror asks for, when it is the same repository below a prefix (`proxy/library/x` for
+/// `library/x`), cut down to pulling; anything else is not what the pull is about.
+fn narrowed(scope: &str, own: &str) -> Option<String> {
+    let name = |scope: &str| {
+        let (kind, rest) = scope.split_once(':')?;
+        let (name, _) = rest.rsplit_once(':')?;
+        (kind == "repository").then(|| name.to_owned())
+    };
+    let (wanted, own) = (name(scope)?, name(own)?);
+    let fine = wanted == own || wanted.ends_with(&format!("/{own}"));
+    fine.then(|| format!("repository:{wanted}:pull"))
 }
 
 /// Tokens by server, scope and the credentials they were given for.
@@ -94,7 +110,8 @@ impl Tokens {
             }
             (Scheme::Basic, _) => Ok(None),
             (Scheme::Bearer { .. }, Some(Credentials::Bearer { token })) => bearer(token).map(Some),
-            (Scheme::Bearer { realm, service }, _) => {
+            (Scheme::Bearer { realm, service, scope }, _) => {
+                let ask = &Bearer { scope, ..*ask };
                 if let Some(token) = self.cached(ask) {
                     return bearer(&token).map(Some);
                 }
@@ -107,7 +124,9 @@ impl Tokens {
     }
 
     /// Forgets a token that the server did not take.
-    pub(crate) fn forget(&self, ask: &Bearer<'_>) {
+    pub(crate) fn forget(&self, ask: &Bearer<'_>, scheme: Option<&Scheme>) {
+        let Some(Scheme::Bearer { scope, .. }) = scheme else { return };
+        let ask = &Bearer { scope, ..*ask };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(ask));
     }
 
@@ -227,4 +246,33 @@ fn encoded(pairs: &[(&str, &str)]) -> Result<String> {
         .map_err(|e| Error::new(Kind::Invalid, "token request", "cannot be encoded").because(&e))?;
     url.query_pairs_mut().extend_pairs(pairs);
     Ok(url.query().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::challenge;
+
+    fn scope(header: &str) -> Option<String> {
+        match Scheme::choose(challenge::parse(header), "repository:library/x:pull")? {
+            Scheme::Bearer { scope, .. } => Some(scope),
+            Scheme::Basic => None,
+        }
+    }
+
+    #[test]
+    fn scopes_stay_with_the_pull() {
+        let own = Some("repository:library/x:pull".to_owned());
+        assert_eq!(scope("Bearer realm=r"), own);
+        assert_eq!(scope("Bearer realm=r,scope=\"repository:library/x:pull,push\""), own);
+        let below = Some("repository:proxy/library/x:pull".to_owned());
+        assert_eq!(scope("Bearer realm=r,scope=\"repository:proxy/library/x:pull\""), below);
+        for other in
+            ["repository:secret:pull", "registry:catalog:*", "repository:evillibrary/x:pull", "*"]
+        {
+            assert_eq!(scope(&format!("Bearer realm=r,scope=\"{other}\"")), own, "{other}");
+        }
+        assert_eq!(scope("Basic realm=x"), None);
+        assert!(scope("Basic realm=x, Bearer realm=y").is_some());
+    }
 }

@@ -21,10 +21,10 @@ pub(crate) struct Link {
     pub(crate) endpoint: Endpoint,
     /// For the server itself: shows the client's certificate.
     own: reqwest::Client,
-    /// For hosts that the server names: never does.
-    foreign: reqwest::Client,
+    /// For hosts that the server names: never does. Made when there is such a host.
+    foreign: tokio::sync::OnceCell<reqwest::Client>,
+    config: Config,
     gate: Arc<Gate>,
-    response_timeout: Duration,
     /// How the server wants to be authenticated to, once it has said so.
     pub(crate) scheme: std::sync::Mutex<Option<Scheme>>,
     /// Served content that was not what its digest says.
@@ -59,17 +59,12 @@ impl Link {
         let gate = Arc::new(Gate::new(standing));
         let own =
             connector(&endpoint, config, Resolver { gate: Arc::clone(&gate), side: Side::Own })?;
-        let mut bare = endpoint.clone();
-        bare.tls.identity = None;
-        bare.tls.skip_verify = false;
-        let foreign =
-            connector(&bare, config, Resolver { gate: Arc::clone(&gate), side: Side::Foreign })?;
         Ok(Self {
             endpoint,
             own,
-            foreign,
+            foreign: tokio::sync::OnceCell::new(),
+            config: config.clone(),
             gate,
-            response_timeout: config.response_timeout,
             scheme: std::sync::Mutex::new(None),
             distrusted: AtomicBool::new(false),
         })
@@ -127,6 +122,17 @@ impl Link {
         Err(Error::new(Kind::Refused, self.endpoint.host(), message))
     }
 
+    async fn foreign(&self) -> Result<&reqwest::Client> {
+        let made = self.foreign.get_or_try_init(|| async {
+            let mut bare = self.endpoint.clone();
+            bare.tls.identity = None;
+            bare.tls.skip_verify = false;
+            let resolver = Resolver { gate: Arc::clone(&self.gate), side: Side::Foreign };
+            connector(&bare, &self.config, resolver)
+        });
+        made.await
+    }
+
     fn next_hop(&self, from: &Url, response: &Response) -> Result<Url> {
         let refuse = |why: &str| Error::new(Kind::Refused, self.endpoint.host(), why);
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -151,10 +157,10 @@ impl Link {
     /// One request to one host.
     async fn once(&self, own: bool, ask: Ask) -> Result<Response> {
         let host = authority(&ask.url);
-        let (side, client) =
-            if own { (Side::Own, &self.own) } else { (Side::Foreign, &self.foreign) };
+        let side = if own { Side::Own } else { Side::Foreign };
         let checked = self.gate.check_literal(side, &ask.url);
         checked.map_err(|e| forbidden(&self.endpoint.host(), &e))?;
+        let client = if own { &self.own } else { self.foreign().await? };
         let mut request = client.request(ask.method, ask.url).headers(ask.headers);
         if let Some(value) = ask.authorization {
             request = request.header(AUTHORIZATION, value);
@@ -163,10 +169,11 @@ impl Link {
             request = request.body(form);
         }
         let late = || {
-            let message = format!("no answer within {} s", self.response_timeout.as_secs_f32());
+            let message =
+                format!("no answer within {} s", self.config.response_timeout.as_secs_f32());
             Error::new(Kind::Timeout, host.clone(), message)
         };
-        match tokio::time::timeout(self.response_timeout, request.send()).await {
+        match tokio::time::timeout(self.config.response_timeout, request.send()).await {
             Ok(sent) => sent.map_err(|e| failure(&host, e)),
             Err(_) => Err(late()),
         }
@@ -200,6 +207,7 @@ fn connector(endpoint: &Endpoint, config: &Config, resolver: Resolver) -> Result
     let identity = endpoint.tls.identity.as_ref();
     let identity =
         identity.map(|pem| Identity::from_pem(pem)).transpose().map_err(|e| wrong("client", e))?;
+    let side = resolver.side;
     let resolver = Arc::new(resolver);
     let build = |roots_of_system: bool| {
         let timeout = endpoint.dial_timeout.unwrap_or(config.connect_timeout);
@@ -219,6 +227,10 @@ fn connector(endpoint: &Endpoint, config: &Config, resolver: Resolver) -> Result
         if roots_of_system { builder.tls_certs_merge(roots) } else { builder.tls_certs_only(roots) }
             .build()
     };
+    // Reading the system's authorities takes milliseconds, and plain HTTP to the own host needs none.
+    if endpoint.base.scheme() == "http" && matches!(side, Side::Own) {
+        return build(false).map_err(|e| wrong("TLS", e));
+    }
     // A node may have no authorities of its own: then only the configured ones count.
     build(true).or_else(|_| build(false)).map_err(|e| wrong("TLS", e))
 }

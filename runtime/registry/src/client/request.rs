@@ -69,15 +69,18 @@ impl Inner {
                 return checked(response, own).await;
             }
             let found = challenges(&response);
-            let Some(next) = Scheme::choose(found) else { return checked(response, own).await };
-            // Refused with a fresh answer to this very challenge: asking again changes nothing.
+            let Some(next) = Scheme::choose(found, &self.scope) else {
+                return checked(response, own).await;
+            };
+            // Refused with a fresh answer to this very challenge: asking again changes nothing, and a wrong
+            // password sent twice may lock an account.
             let known = scheme.as_ref() == Some(&next);
-            if known && (offered || !sent) {
+            if known && (offered || !sent || next == Scheme::Basic) {
                 return Err(self.unauthorized(route, sent).into());
             }
             offered = known;
             if sent {
-                self.shared.tokens.forget(&bearer);
+                self.shared.tokens.forget(&bearer, scheme.as_ref());
             }
             *link.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         }

@@ -151,7 +151,8 @@ impl File {
             endpoints.push(self.own.endpoint(base, folder)?);
         }
         for endpoint in &mut endpoints {
-            endpoint.mirror = authority(&endpoint.base) != own;
+            let host = authority(&endpoint.base);
+            endpoint.mirror = host != own && host != registry;
             if !endpoint.mirror && endpoint.tls.ca.is_empty() {
                 endpoint.tls.ca.clone_from(&beside.ca);
             }
