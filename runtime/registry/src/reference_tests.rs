@@ -61,7 +61,7 @@ fn malformed_names_say_why() {
         (&long_path, "at most 255"),
         (&huge, "bytes, at most"),
         (&id, "image id"),
-        ("a@sha256:12", "64 hexadecimal"),
+        ("a@sha256:12", "wrong length"),
         ("a@md5:x", "sha256 or sha512"),
         ("a//b", "want parts"),
         ("a/../b", "want parts"),
@@ -80,7 +80,7 @@ fn malformed_names_say_why() {
         ("[::1]5000/a", "after ]"),
         ("-x.y/a", "labels"),
         ("x..y/a", "labels"),
-        ("user@x.y/a", "algorithm:hex"),
+        ("user@x.y/a", "ALGORITHM:HEX"),
         ("x.y/a?b", "want parts"),
         ("é.x/a", "labels"),
     ] {

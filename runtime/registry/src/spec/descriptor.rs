@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, MediaType, Platform};
+use super::{Digest, DigestError, MediaType, Platform};
 use crate::error::{Error, Kind, Result, quote};
 
 /// Annotations of a descriptor, manifest or index.
@@ -89,7 +89,10 @@ impl TryFrom<Wire> for Descriptor {
         })?;
         Ok(Self {
             media_type,
-            digest: wire.digest.parse::<Digest>().map_err(|e| e.within("digest"))?,
+            digest: wire
+                .digest
+                .parse()
+                .map_err(|e: DigestError| Error::from(e).within("digest"))?,
             size,
             platform: wire.platform,
             annotations: wire.annotations.unwrap_or_default(),

@@ -12,8 +12,9 @@ mod platform;
 mod user;
 
 pub use config::{ContainerConfig, History, ImageConfig};
+pub use content_digest::{Algorithm, Digest, DigestError};
 pub use descriptor::{Annotations, Descriptor};
-pub use digest::{Algorithm, Digest, Verifier};
+pub use digest::Verifier;
 pub use document::{Document, Index, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest};
 pub use media_type::{Compression, MediaType};
 pub use platform::Platform;
