@@ -163,6 +163,26 @@ async fn corrupt_bytes_are_found_and_their_mirror_is_left() {
 }
 
 #[tokio::test]
+async fn mirrors_mend_each_other() {
+    let image = Small::new(200_000);
+    let cut = with_layer(&image, |request, image| {
+        let from = request.offset();
+        let part = image.layer[from..from + 60_000].to_vec();
+        let reply = Reply::new(200).header("Content-Length", image.layer.len() - from);
+        reply.step(Step::Send(part)).step(Step::Cut)
+    });
+    let good = with_layer(&image, |request, image| image.answer(request));
+    let dir = Dir::new();
+    let text = format!("server = '{}'\n[host.'{}']", good.url(), cut.url());
+    dir.write(&format!("{}/hosts.toml", good.host()), text);
+    let repository = open(&client_with(&dir), &good.host()).await;
+    let layer = read(repository.blob(&image.layer_descriptor())).await.unwrap();
+    assert_eq!(layer, image.layer);
+    assert_eq!((cut.seen().len(), good.seen().len()), (1, 1));
+    assert!((1..=60_000).contains(&good.seen()[0].offset()), "{:?}", good.seen());
+}
+
+#[tokio::test]
 async fn wrong_lengths_are_refused_before_reading() {
     let image = Small::new(10_000);
     type Layer = fn(&Request, &Small) -> Reply;

@@ -39,6 +39,8 @@ pub struct Blob {
     /// Servers that cannot deliver, and why.
     out: Vec<(usize, String)>,
     at: usize,
+    /// Servers that sent some of it.
+    used: Vec<usize>,
     counter: Arc<AtomicU64>,
 }
 
@@ -71,6 +73,7 @@ impl Repository {
             attempt: 0,
             out: Vec::new(),
             at: 0,
+            used: Vec::new(),
             counter: Arc::default(),
         }
     }
@@ -90,7 +93,8 @@ impl Blob {
         self.verifier.as_ref().map_or(self.size, Verifier::seen)
     }
 
-    /// The next bytes; `None` after the last one, when the digest was found right.
+    /// The next bytes; `None` after the last one, when the digest was found right. Dropping the future loses no
+    /// byte, but costs a new request.
     ///
     /// # Errors
     /// [`Kind::TooSlow`] with the rate, [`Kind::Mismatch`] when the bytes are not what the digest names (the
@@ -173,8 +177,9 @@ impl Blob {
             return Err(Error::new(Kind::Mismatch, verifier.want().as_str(), message));
         }
         verifier.finish().map(|()| None).map_err(|e| {
-            if let Some(route) = self.repository.inner.routes.get(self.at) {
-                route.link.distrust();
+            // Which of them sent the wrong ones cannot be told.
+            for at in &self.used {
+                self.repository.inner.routes[*at].link.distrust();
             }
             e.within(&self.host())
                 .advise("the copy at this host is damaged: pull again, or repair the mirror")
@@ -256,6 +261,9 @@ impl Blob {
         let want = self.size - offset + skip;
         if let Some(length) = response.content_length().filter(|length| *length != want) {
             return Err(wrong(format!("announces {length} bytes, the blob has {want}")).into());
+        }
+        if !self.used.contains(&self.at) {
+            self.used.push(self.at);
         }
         Ok(Body { response, skip })
     }
