@@ -130,44 +130,40 @@ impl Cgroup {
         }
     }
 
-    fn create_direct(request: &Request<'_>, layout: &Layout, wish: &Wish) -> Result<Created> {
-        let own = match wish {
-            Wish::Relative(_) => Some(Membership::of("self")?),
-            _ => None,
-        };
-        let mut places = Vec::new();
-        for tree in layout.hierarchies() {
-            let path = match (wish, &own) {
-                (Wish::Absolute(path), _) => path.clone(),
-                (Wish::Unit(unit), _) => unit.path()?,
-                (Wish::Relative(path), own) => {
-                    let own = own.as_ref().map(|m| m.below(tree)).transpose()?.flatten();
-                    let own = own.unwrap_or_default();
-                    // v2: our own group has processes, so that it cannot pass on controllers.
-                    let base = if tree.version == Version::V2 { own.parent() } else { own };
-                    base.join(path)
-                }
-            };
-            places.push(place(tree, path));
+    /// Where [`Cgroup::create`] will make the group: to be recorded before, so that a group that was
+    /// being made when the program was killed can be loaded and destroyed. For the user's systemd
+    /// only the unit is known.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`], for a request that is not valid.
+    pub fn intended(request: &Request<'_>) -> Result<Paths> {
+        let layout = Layout::detect()?;
+        let wish = Wish::parse(request.path, request.id)?;
+        let rootless = request.rootless;
+        if request.driver == Driver::Cgroupfs {
+            let places = places(layout, &wish)?;
+            return Ok(Paths { places, rootless, ..Paths::default() });
         }
+        let unit = unit_wished(request, wish)?;
+        let path = unit.path()?;
+        let trees = layout.hierarchies().iter().filter(|_| !rootless);
+        let places = trees.map(|tree| place(tree, path.clone())).collect();
+        Ok(Paths { places, unit: Some(unit.name), user: rootless, rootless })
+    }
+
+    fn create_direct(request: &Request<'_>, layout: &Layout, wish: &Wish) -> Result<Created> {
         let paths = Paths { rootless: request.rootless, ..Paths::default() };
         let mut made = Created(Some(Cgroup { paths }));
-        made.fill(places, request)?;
+        made.fill(places(layout, wish)?, request)?;
         Ok(made)
     }
 
     fn create_unit(request: &Request<'_>, layout: &Layout, wish: Wish) -> Result<Created> {
-        let unit = match wish {
-            Wish::Unit(unit) => unit,
-            Wish::Relative(path) if request.path.is_none_or(str::is_empty) => {
-                Unit::parse(if request.rootless { "user.slice" } else { "" }, "", path.as_str())?
-            }
-            Wish::Absolute(path) | Wish::Relative(path) => unit_of(&path)?,
-        };
+        let unit = unit_wished(request, wish)?;
         let base = systemd::start(&unit, request)?;
         let path = base.join(&unit.path()?);
         let paths = Paths {
-            unit: Some(unit.name.clone()),
+            unit: Some(unit.name),
             user: request.rootless,
             rootless: request.rootless,
             ..Paths::default()
@@ -376,6 +372,40 @@ fn place(tree: &crate::layout::Hierarchy, path: RelPath) -> Place {
         version: tree.version,
         controllers: tree.controllers.clone(),
         made: 0,
+    }
+}
+
+/// The places of a group that is made directly.
+fn places(layout: &Layout, wish: &Wish) -> Result<Vec<Place>> {
+    let own = match wish {
+        Wish::Relative(_) => Membership::of("self")?,
+        _ => Membership::default(),
+    };
+    let mut places = Vec::new();
+    for tree in layout.hierarchies() {
+        let path = match wish {
+            Wish::Absolute(path) => path.clone(),
+            Wish::Unit(unit) => unit.path()?,
+            Wish::Relative(path) => {
+                let own = own.below(tree)?.unwrap_or_default();
+                // v2: our own group has processes, so that it cannot pass on controllers.
+                let base = if tree.version == Version::V2 { own.parent() } else { own };
+                base.join(path)
+            }
+        };
+        places.push(place(tree, path));
+    }
+    Ok(places)
+}
+
+/// The unit of a request for systemd.
+fn unit_wished(request: &Request<'_>, wish: Wish) -> Result<Unit> {
+    match wish {
+        Wish::Unit(unit) => Ok(unit),
+        Wish::Relative(path) if request.path.is_none_or(str::is_empty) => {
+            Unit::parse(if request.rootless { "user.slice" } else { "" }, "", path.as_str())
+        }
+        Wish::Absolute(path) | Wish::Relative(path) => unit_of(&path),
     }
 }
 

@@ -35,6 +35,7 @@ mod plan;
 mod plan_v1;
 mod plan_v2;
 mod run;
+pub mod stats;
 mod step;
 pub mod systemd;
 mod tree;

@@ -66,7 +66,7 @@ fn inside(group: &Cgroup, pid: u32) -> bool {
 
 #[test]
 fn a_child_is_born_inside() {
-    let group = create("born").keep();
+    let group = create("born");
     let joiner = group.joiner().unwrap();
     let pid = born(&joiner);
     assert!(pid > 0, "{}", std::io::Error::last_os_error());
@@ -79,7 +79,7 @@ fn a_child_is_born_inside() {
 
 #[test]
 fn a_child_joins_before_it_runs_its_program() {
-    let group = create("joins").keep();
+    let group = create("joins");
     let joiner = group.joiner().unwrap();
     let mut command = Command::new("sleep");
     command.arg("100");
@@ -92,7 +92,7 @@ fn a_child_joins_before_it_runs_its_program() {
 
 #[test]
 fn a_further_process_goes_where_the_first_has_gone() {
-    let group = create("beside").keep();
+    let group = create("beside");
     if group.paths().places.len() > 1 {
         group.destroy(SOON).unwrap();
         return lab::skip("cgroup v2 alone: not on this machine");
@@ -117,7 +117,7 @@ fn a_whole_life_is_short() {
     let mut best = [Duration::MAX; 4];
     for round in 0..10 {
         let start = Instant::now();
-        let group = create("cost").keep();
+        let group = create("cost");
         let limits = r#"{"memory": {"limit": 67108864}, "pids": {"limit": 100},
             "cpu": {"shares": 512, "quota": 50000, "period": 100000}}"#;
         group.apply(&support::resources(limits)).unwrap();

@@ -9,11 +9,11 @@ use support::{SOON, create, end, left, path, run_in, until};
 
 #[test]
 fn made_recorded_and_removed() {
-    let group = create("life").keep();
+    let group = create("life");
     assert!(group.exists().unwrap() && !group.paths().is_none());
     let record = serde_json::to_string(group.paths()).unwrap();
     let again = Cgroup::load(serde_json::from_str::<Paths>(&record).unwrap());
-    assert_eq!(again, group);
+    assert_eq!(again, *group);
     again.destroy(SOON).unwrap();
     assert!(left(&group).is_empty() && !group.exists().unwrap());
     group.destroy(SOON).unwrap();
@@ -34,7 +34,7 @@ fn dropped_it_is_undone_with_its_processes() {
 
 #[test]
 fn parents_are_removed_when_they_were_made_and_are_empty() {
-    let (one, two) = (create("deep/er/one").keep(), create("deep/er/two").keep());
+    let (one, two) = (create("deep/er/one"), create("deep/er/two"));
     let parent = one.paths().places[0].dir().parent().unwrap().to_owned();
     one.destroy(SOON).unwrap();
     assert!(parent.exists(), "in use by the other");
@@ -46,7 +46,7 @@ fn parents_are_removed_when_they_were_made_and_are_empty() {
         let _ = fs::remove_dir(&er);
         let _ = fs::remove_dir(er.parent().unwrap());
     }
-    let alone = create("alone/a/b").keep();
+    let alone = create("alone/a/b");
     let top = alone.paths().places[0].dir().ancestors().nth(2).unwrap().to_owned();
     alone.destroy(SOON).unwrap();
     assert!(!top.exists());
@@ -54,7 +54,7 @@ fn parents_are_removed_when_they_were_made_and_are_empty() {
 
 #[test]
 fn a_group_in_use_is_refused_and_left_alone() {
-    let group = create("used").keep();
+    let group = create("used");
     let child = run_in(&group, "exec sleep 100");
     let again = path("used");
     let request = Request { path: Some(&again), ..Request::new("x") };
@@ -67,7 +67,7 @@ fn a_group_in_use_is_refused_and_left_alone() {
 
 #[test]
 fn an_empty_group_that_was_there_is_taken_and_not_undone() {
-    let group = create("there").keep();
+    let group = create("there");
     let again = path("there");
     let second = Cgroup::create(&Request { path: Some(&again), ..Request::new("x") }).unwrap();
     drop(second);
@@ -92,7 +92,7 @@ fn paths_that_escape_are_refused() {
 
 #[test]
 fn stopped_and_continued() {
-    let group = create("frozen").keep();
+    let group = create("frozen");
     let mut child = run_in(&group, "while :; do :; done");
     let busy = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
@@ -122,7 +122,7 @@ fn stopped_and_continued() {
 
 #[test]
 fn a_group_stopped_by_another_program_is_killed() {
-    let group = create("held").keep();
+    let group = create("held");
     let child = run_in(&group, "exec sleep 100");
     match group.paths().by_controller().get("freezer") {
         Some(dir) => fs::write(dir.join("freezer.state"), "FROZEN").unwrap(),
@@ -134,7 +134,7 @@ fn a_group_stopped_by_another_program_is_killed() {
 
 #[test]
 fn a_fork_bomb_is_ended() {
-    let group = create("bomb").keep();
+    let group = create("bomb");
     group.apply(&support::resources(r#"{"pids": {"limit": 200}}"#)).unwrap();
     let script = "(f() { f | f & f; }; f) 2>/dev/null & (g() { g & g & }; g) 2>/dev/null & \
                   while :; do sleep 0.01 & done 2>/dev/null";
@@ -147,7 +147,7 @@ fn a_fork_bomb_is_ended() {
 
 #[test]
 fn groups_that_the_container_made_are_removed() {
-    let group = create("nested").keep();
+    let group = create("nested");
     for place in &group.paths().places {
         let dir = place.dir();
         for i in 0..20 {
@@ -165,7 +165,7 @@ fn groups_that_the_container_made_are_removed() {
 
 #[test]
 fn processes_below_are_found_and_ended() {
-    let group = create("below").keep();
+    let group = create("below");
     let child = run_in(&group, "exec sleep 100");
     let mut inner = group.paths().clone();
     for place in &mut inner.places {
@@ -187,7 +187,7 @@ fn processes_below_are_found_and_ended() {
 
 #[test]
 fn removal_waits_and_then_tells_who_is_left() {
-    let group = create("busy").keep();
+    let group = create("busy");
     let child = run_in(&group, "exec sleep 100");
     let error = group.destroy(Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout, "{error}");
@@ -196,11 +196,68 @@ fn removal_waits_and_then_tells_who_is_left() {
 }
 
 #[test]
+fn a_maker_killed_at_any_moment_leaves_nothing_that_cannot_be_removed() {
+    const NAME: &str = "a_maker_killed_at_any_moment_leaves_nothing_that_cannot_be_removed";
+    if let Some(path) = std::env::var_os("PODLOOM_CGROUP_MAKER") {
+        let path = path.into_string().unwrap();
+        let request = Request { path: Some(&path), ..Request::new("x") };
+        loop {
+            let _ = Cgroup::create(&request).unwrap().keep().destroy(SOON);
+        }
+    }
+    let path = path("maker");
+    let path = format!("{path}/parent/leaf");
+    let intended = Cgroup::intended(&Request { path: Some(&path), ..Request::new("x") }).unwrap();
+    let group = Cgroup::load(intended);
+    for round in 0..20 {
+        let mut maker = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("PODLOOM_CGROUP_MAKER", &path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until("it works", || group.exists().unwrap());
+        std::thread::sleep(Duration::from_micros(137 * round));
+        maker.kill().unwrap();
+        maker.wait().unwrap();
+        group.destroy(SOON).unwrap();
+        assert!(left(&group).is_empty());
+    }
+    // Whose the parents are is not in that record: they stay, empty.
+    for place in &group.paths().places {
+        let parent = place.dir().parent().unwrap().to_owned();
+        let _ = fs::remove_dir(&parent);
+        let _ = fs::remove_dir(parent.parent().unwrap());
+    }
+}
+
+#[test]
+fn relative_paths_lie_below_our_own_group() {
+    let name = format!("podloom-test-{}-relative", std::process::id());
+    let request = Request { path: Some(&name), ..Request::new("x") };
+    let intended = Cgroup::intended(&request).unwrap();
+    for place in &intended.places {
+        assert!(place.path.as_str().ends_with(&name), "{place:?}");
+    }
+    match Cgroup::create(&request) {
+        Err(e) if e.kind() == Kind::NoPermission => lab::skip("our own group: not ours to change"),
+        made => {
+            let group = made.unwrap().keep();
+            let dirs =
+                |paths: &Paths| paths.places.iter().map(cgroup::Place::dir).collect::<Vec<_>>();
+            assert_eq!(dirs(group.paths()), dirs(&intended));
+            group.destroy(SOON).unwrap();
+            assert!(left(&group).is_empty());
+        }
+    }
+}
+
+#[test]
 fn half_made_groups_are_removed() {
     // As if the program had been killed after each step of making it.
-    let whole = create("half").keep();
+    let whole = create("half");
     for keep in 0..whole.paths().places.len() {
-        let group = create("half").keep();
+        let group = create("half");
         for place in &group.paths().places[keep..] {
             fs::remove_dir(place.dir()).unwrap();
         }

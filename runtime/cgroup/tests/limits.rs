@@ -75,7 +75,7 @@ fn memory_grows_and_shrinks_with_swap() {
 
 #[test]
 fn a_limit_below_the_use_is_refused_when_asked() {
-    let group = create("check").keep();
+    let group = create("check");
     need!(group, "memory");
     let child = run_in(&group, "x=$(head -c 20m /dev/zero | tr '\\0' x); sleep 100");
     until("it uses memory", || {
@@ -91,7 +91,7 @@ fn a_limit_below_the_use_is_refused_when_asked() {
 
 #[test]
 fn too_much_memory_is_told() {
-    let group = create("oom").keep();
+    let group = create("oom");
     need!(group, "memory");
     group.apply(&resources(r#"{"memory": {"limit": 16777216}}"#)).unwrap();
     let watch = group.watch_oom().unwrap();
@@ -111,7 +111,7 @@ fn too_much_memory_is_told() {
 
 #[test]
 fn processes_are_limited() {
-    let group = create("pids").keep();
+    let group = create("pids");
     need!(group, "pids");
     group.apply(&resources(r#"{"pids": {"limit": 4}}"#)).unwrap();
     let script = "for i in 1 2 3 4 5 6; do sleep 100 & done; wait";
@@ -170,7 +170,7 @@ fn files_of_v2_by_name() {
 
 #[test]
 fn devices_are_allowed_by_the_last_rule() {
-    let group = create("devices").keep();
+    let group = create("devices");
     let rules = |extra: &str| {
         resources(&format!(
             r#"{{"devices": [{{"allow": false, "access": "rwm"}},

@@ -73,7 +73,7 @@ fn a_scope_has_its_limits_and_keeps_them() {
     let mut child = waiting("exec sleep 100");
     let limits = r#"{"memory": {"limit": 67108864, "swap": 67108864}, "pids": {"limit": 20},
         "cpu": {"shares": 2048, "quota": 50001, "period": 100000, "cpus": "0"}}"#;
-    let group = create("scope", &child, limits).unwrap().keep();
+    let group = create("scope", &child, limits).unwrap();
     go(&mut child);
     let place = group.paths().places[0].path.to_string();
     let slice = slice("scope");
@@ -106,7 +106,7 @@ fn devices_of_a_scope() {
     let limits = r#"{"devices": [{"allow": false},
         {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 9, "access": "r"}]}"#;
-    let group = create("devices", &child, limits).unwrap().keep();
+    let group = create("devices", &child, limits).unwrap();
     assert_eq!(show(&group, "DevicePolicy"), "strict");
     go(&mut child);
     assert!(child.wait().unwrap().success());
@@ -133,13 +133,13 @@ fn dropped_the_unit_is_stopped() {
 fn a_name_is_used_once_at_a_time_and_again_after_a_failure() {
     need_systemd!();
     let (child, mut other) = (waiting("exec sleep 100"), waiting("exit"));
-    let group = create("twice", &child, r#"{"memory": {"limit": 67108864}}"#).unwrap().keep();
+    let group = create("twice", &child, r#"{"memory": {"limit": 67108864}}"#).unwrap();
     let error = create("twice", &other, "{}").unwrap_err();
     assert_eq!(error.kind(), Kind::InUse, "{error}");
     assert_eq!(group.pids().unwrap(), [child.id()], "the first is not touched");
     group.kill(SOON).unwrap();
     until("the scope has ended", || show(&group, "ActiveState") != "active");
-    let again = create("twice", &other, "{}").unwrap().keep();
+    let again = create("twice", &other, "{}").unwrap();
     go(&mut other);
     other.wait().unwrap();
     end(&again, child);
@@ -160,7 +160,7 @@ fn properties_by_annotation() {
         properties: &further,
         ..Request::new("noted")
     });
-    let group = group.unwrap().keep();
+    let group = group.unwrap();
     assert_eq!(show(&group, "TimeoutStopUSec"), "7s");
     end(&group, child);
     clean("noted");
@@ -199,7 +199,7 @@ fn a_slice_for_a_pod() {
     need_systemd!();
     let path = format!(":x:{}-in.slice", slice("pod"));
     let request = Request { path: Some(&path), driver: Driver::Systemd, ..Request::new("pod") };
-    let group = Cgroup::create(&request).unwrap().keep();
+    let group = Cgroup::create(&request).unwrap();
     assert!(group.exists().unwrap());
     assert!(
         group.paths().places[0].path.to_string().ends_with(&format!("{}-in.slice", slice("pod")))
@@ -223,4 +223,34 @@ fn without_systemd_the_error_names_its_socket() {
     };
     let error = Cgroup::create(&request).unwrap_err();
     assert!(error.to_string().contains("/run/systemd/private"), "{error}");
+}
+
+/// Run by a user whose systemd runs, inside of one of its units.
+#[test]
+fn a_scope_of_the_users_systemd() {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+    let socket = runtime.map(|dir| dir.join("systemd/private")).filter(|s| s.exists());
+    if rustix::process::geteuid().is_root() || socket.is_none() {
+        return lab::skip("user's systemd: we are root, or it does not run");
+    }
+    let mut child = waiting("exec sleep 100");
+    let limits = resources(r#"{"pids": {"limit": 20}, "devices": [{"allow": false}]}"#);
+    let path = unit("user");
+    let made = Cgroup::create(&Request {
+        path: Some(&path),
+        driver: Driver::Systemd,
+        rootless: true,
+        pid: Some(child.id()),
+        resources: Some(&limits),
+        ..Request::new("user")
+    });
+    let group = made.unwrap();
+    group.apply(&limits).unwrap();
+    go(&mut child);
+    assert!(group.paths().user && !group.paths().is_none());
+    assert_eq!(group.pids().unwrap(), [child.id()]);
+    assert_eq!(value(&group, ("pids", "pids.max"), "pids.max").as_deref(), Some("20"));
+    group.update(&resources(r#"{"pids": {"limit": 30}}"#)).unwrap();
+    assert_eq!(value(&group, ("pids", "pids.max"), "pids.max").as_deref(), Some("30"));
+    end(&group, child);
 }
