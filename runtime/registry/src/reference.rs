@@ -150,9 +150,8 @@ fn split_host(text: &str) -> Result<(String, &str)> {
     let Some((first, rest)) = text.split_once('/') else {
         return Ok(("docker.io".to_owned(), text));
     };
-    let is_host = first.contains(['.', ':', '['])
-        || first == "localhost"
-        || first.bytes().any(|b| b.is_ascii_uppercase());
+    // Upper case alone makes no host: written in lower case, it would name something at docker.io.
+    let is_host = first.contains(['.', ':', '[']) || first.eq_ignore_ascii_case("localhost");
     if !is_host {
         return Ok(("docker.io".to_owned(), text));
     }

@@ -16,6 +16,7 @@ fn names_are_completed() {
         ("index.docker.io/busybox", "docker.io/library/busybox:latest"),
         ("index.docker.io/a/b", "docker.io/a/b:latest"),
         ("localhost/x", "localhost/x:latest"),
+        ("LocalHost/x", "localhost/x:latest"),
         ("localhost:5000/x/y:t", "localhost:5000/x/y:t"),
         ("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10"),
         ("Registry.Example/a", "registry.example/a:latest"),
@@ -55,6 +56,8 @@ fn malformed_names_say_why() {
         ("https://quay.io/a", "scheme"),
         ("Busybox", "lower case"),
         ("a/B", "lower case"),
+        // Found by fuzzing: its lower case would be a name at docker.io.
+        ("QqQ/a", "lower case"),
         ("a:", "tag"),
         ("a:-x", "tag"),
         (&long_tag, "at most 128"),
