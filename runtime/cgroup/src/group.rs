@@ -40,8 +40,9 @@ pub struct Request<'a> {
     pub rootless: bool,
     /// User to whom a v2 group is given, for containers that run their own groups.
     pub owner: Option<u32>,
-    /// The first process, which systemd wants for a scope; it is moved in. Needed by
-    /// [`Driver::Systemd`] (but for slices), ignored by [`Driver::Cgroupfs`].
+    /// The first process, which systemd wants for a scope and moves into its own tree. Needed by
+    /// [`Driver::Systemd`] (but for slices), ignored by [`Driver::Cgroupfs`]. With v1 trees the
+    /// process still has to join those: `joiner().join(true)`, which does nothing on v2 alone.
     pub pid: Option<u32>,
     /// Limits that systemd is told at once; [`Group::apply`] is needed in any case.
     pub resources: Option<&'a Resources>,
@@ -132,7 +133,8 @@ impl Cgroup {
 
     /// Where [`Cgroup::create`] will make the group: to be recorded before, so that a group that was
     /// being made when the program was killed can be loaded and destroyed. For the user's systemd
-    /// only the unit is known.
+    /// only the unit is known. When [`Cgroup::create`] refuses, such a record must not be acted on:
+    /// the group may be another's.
     ///
     /// # Errors
     /// As [`Cgroup::create`], for a request that is not valid.

@@ -150,16 +150,26 @@ fn mounted(line: &str) -> Option<Hierarchy> {
     Some(Hierarchy { mount: mount.into(), root, controllers, version })
 }
 
-/// Whether a mount option names a controller: the other options of v1 are a closed set.
+/// The controllers of v1 (cgroups(7)); other mount options stand beside them.
+const CONTROLLERS: &[&str] = &[
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "net_cls",
+    "net_prio",
+    "blkio",
+    "perf_event",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
+];
+
 fn is_controller(option: &str) -> bool {
-    let flags = ["rw", "ro", "xattr", "clone_children", "noprefix", "none", "all", "favordynmods"];
-    !option.is_empty()
-        && !flags.contains(&option)
-        && !option.starts_with("release_agent=")
-        && !option.starts_with("cpuset_v2_mode")
-        && !option.starts_with("nofavordynmods")
-        && option != "nosuid"
-        && option != "seclabel"
+    CONTROLLERS.contains(&option) || option.starts_with("name=")
 }
 
 /// Undoes the octal escapes of mountinfo.

@@ -11,9 +11,11 @@ use std::path::Path;
 /// How often a parent may vanish under our hands (another container's removal) before it is an error.
 const RACES: usize = 16;
 
-/// Makes the group and what lacks of its parents, and notes how many names were made.
+/// Makes the group and what lacks of its parents, and notes how many names were made. On failure
+/// nothing stays.
 pub(crate) fn make(place: &mut Place) -> Result<()> {
     let leaf = place.dir();
+    let mut error = Error::io(&leaf, "create", Errno::NOENT);
     for _ in 0..RACES {
         match fs::create_dir(&leaf) {
             Ok(()) => {
@@ -25,10 +27,15 @@ pub(crate) fn make(place: &mut Place) -> Result<()> {
                 return Ok(());
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => make_parents(place)?,
-            Err(e) => return Err(limit_hint(Error::io(&leaf, "create", e))),
+            Err(e) => {
+                error = limit_hint(Error::io(&leaf, "create", e));
+                break;
+            }
         }
     }
-    Err(Error::io(&leaf, "create", Errno::NOENT))
+    remove_parents(&place.mount, place.path.as_str(), place.made + 1);
+    place.made = 0;
+    Err(error)
 }
 
 fn limit_hint(e: Error) -> Error {
@@ -114,17 +121,29 @@ fn still_used(leaf: &Path, e: io::Error) -> Error {
 
 /// The processes of a group and of those below it.
 pub(crate) fn pids(dir: &Dir) -> Result<Vec<u32>> {
+    let numbers = |text: String| -> Vec<u32> {
+        // Zero is a process outside of our pid namespace.
+        text.lines().filter_map(|l| l.parse().ok()).filter(|p| *p != 0).collect()
+    };
     let mut all = Vec::new();
     dir.walk(false, &mut |dir| {
-        // Absent: a threaded group, whose processes the group above lists; or just removed.
-        let Some(text) = dir.try_read("cgroup.procs")? else { return Ok(()) };
-        // Zero is a process outside of our pid namespace.
-        all.extend(text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|p| *p != 0));
+        if let Some(text) = dir.try_read("cgroup.procs")? {
+            all.extend(numbers(text));
+        } else if let Some(text) = dir.try_read("cgroup.threads")? {
+            // A threaded group lists threads only.
+            all.extend(numbers(text).into_iter().filter_map(process_of));
+        }
         Ok(())
     })?;
     all.sort_unstable();
     all.dedup();
     Ok(all)
+}
+
+/// The process of a thread; `None` when it has ended.
+fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
 /// Gives a new group of the v1 cpuset tree, and its new parents, the processors and memory nodes of

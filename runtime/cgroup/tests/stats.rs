@@ -13,15 +13,12 @@ fn what_a_group_uses() {
     if limited {
         group.apply(&resources(limits)).unwrap();
     }
-    let script = "x=$(head -c 2m /dev/zero | tr '\\0' x); while :; do :; done";
+    let script = "x=$(head -c 300k /dev/zero | tr '\\0' x); while :; do :; done";
     let child = run_in(&group, script);
     until("it was held back", || {
         let stats = group.stats().unwrap();
         stats.cpu.usage.total > 20_000_000
-            && (!limited
-                || stats.cpu.throttling.throttled_periods > 0
-                    && stats.pids.current == 1
-                    && stats.memory.usage.usage > 2 << 20)
+            && (!limited || stats.cpu.throttling.throttled_periods > 0)
     });
     let stats = group.stats().unwrap();
     assert!(stats.cpu.usage.user > 0 || stats.cpu.usage.kernel > 0, "{stats:?}");
@@ -30,7 +27,7 @@ fn what_a_group_uses() {
     }
     if limited {
         assert_eq!(stats.memory.usage.limit, 134_217_728);
-        assert!(stats.memory.usage.usage > 2 << 20, "{:?}", stats.memory.usage);
+        assert!(stats.memory.usage.usage > 100_000, "{:?}", stats.memory.usage);
         assert!(stats.memory.raw.len() > 10);
         assert_eq!((stats.pids.current, stats.pids.limit), (1, 77));
         assert!(stats.cpu.throttling.throttled_time > 0);
