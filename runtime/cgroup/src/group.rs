@@ -186,7 +186,9 @@ impl Cgroup {
         &self.paths
     }
 
-    /// Sets limits and, if there are any, device rules. Values that are absent stay as they are.
+    /// Sets limits and, if there are any, device rules. Values that are absent stay as they are;
+    /// device rules, if given, are all that hold from then on. Real-time budgets of v1 must be set
+    /// before a process joins.
     ///
     /// # Errors
     /// [`Kind::Invalid`] and [`Kind::Unsupported`] by the configuration, [`Kind::ControllerMissing`]
@@ -213,7 +215,8 @@ impl Cgroup {
     }
 
     /// Sets limits of a container that runs: like [`Cgroup::apply`], but systemd is told as well, and
-    /// a memory limit below the present use is refused when `checkBeforeUpdate` says so.
+    /// a memory limit below the present use is refused when `checkBeforeUpdate` says so. A limit of
+    /// memory and swap wants that of memory beside it: callers fill in what the container has.
     ///
     /// # Errors
     /// As [`Cgroup::apply`].

@@ -1,4 +1,5 @@
 //! A group's life on the real trees of this machine: made, entered, stopped, ended, removed.
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail the test")]
 
 mod support;
 
@@ -132,17 +133,58 @@ fn a_group_stopped_by_another_program_is_killed() {
     end(&group, child);
 }
 
-#[test]
-fn a_fork_bomb_is_ended() {
-    let group = create("bomb");
+fn bomb(group: &Cgroup) -> std::process::Child {
     group.apply(&support::resources(r#"{"pids": {"limit": 200}}"#)).unwrap();
     // A shell that gives up when it cannot fork would end the bomb by itself; this one tries again.
     let script = "exec bash -c 'b() { b | b & }; b; while :; do sleep 0.01 & done' 2>/dev/null";
-    let child = run_in(&group, script);
+    let child = run_in(group, script);
     until("it grows", || group.pids().unwrap().len() > 50);
+    child
+}
+
+#[test]
+fn a_fork_bomb_is_ended() {
+    let group = create("bomb");
+    let child = bomb(&group);
     let start = Instant::now();
     end(&group, child);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// The same group, as it is known where there is no v2 tree.
+fn v1_alone(group: &Cgroup) -> Option<Cgroup> {
+    let mut paths = group.paths().clone();
+    paths.places.retain(|p| p.version == cgroup::Version::V1);
+    (!paths.is_none()).then(|| Cgroup::load(paths))
+}
+
+#[test]
+fn a_fork_bomb_is_ended_without_the_v2_tree() {
+    let group = create("bomb1");
+    let Some(v1) = v1_alone(&group) else {
+        return lab::skip("cgroup v1: not on this machine");
+    };
+    let child = bomb(&v1);
+    let start = Instant::now();
+    end(&v1, child);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn stopped_and_continued_without_the_v2_tree() {
+    let group = create("frozen1");
+    let Some(v1) = v1_alone(&group) else {
+        return lab::skip("cgroup v1: not on this machine");
+    };
+    let child = run_in(&v1, "while :; do /bin/true; done");
+    for _ in 0..20 {
+        v1.freeze(SOON).unwrap();
+        assert!(v1.is_frozen().unwrap());
+        v1.thaw(SOON).unwrap();
+        assert!(!v1.is_frozen().unwrap());
+    }
+    v1.freeze(SOON).unwrap();
+    end(&v1, child);
 }
 
 #[test]
