@@ -1,23 +1,25 @@
 //! The command line as it is typed.
 
+pub(crate) use crate::image::args::Image;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Told at the end of `--help`.
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    a plugin failed, or printed what is no answer
   2    the command line is wrong
-  3    there is no such network, attachment or plugin
-  4    a configuration is invalid, or does not fit what is asked
-  5    the record of an attachment, or a lock, cannot be used
+  3    there is no such network, attachment, plugin or image
+  4    a configuration, image or archive is invalid or refused, or does not fit what is asked
+  5    the record of an attachment, a lock or the image store cannot be used
   6    status: a network cannot serve ADD
   7    check: the attachment is not as ADD left it
+  8    a registry denies, cannot be reached, is too slow, or sends something else than it should
   124  a plugin did not answer in time and was killed
-  130  interrupted; what had been begun was undone";
+  130  interrupted; what had been begun was undone, or goes on the next time (image pull)";
 
-/// podloom: pod networking on this node.
+/// podloom: pod networking and images on this node.
 #[derive(Debug, Parser)]
 #[command(name = "podloom", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -30,7 +32,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Area {
     /// Networks and attachments of containers (CNI).
-    Net(Net),
+    Net(Box<Net>),
+    /// Images of this node.
+    Image(Box<Image>),
 }
 
 /// `podloom net`.

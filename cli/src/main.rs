@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod fault;
+mod image;
 mod net;
 mod print;
 
@@ -12,9 +13,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Area::Net(net) = cli.area;
-    let form = net.place.output;
-    let outcome = net::run(net);
+    let (form, outcome) = match cli.area {
+        Area::Net(net) => (net.place.output, net::run(*net)),
+        Area::Image(image) => (image.place.output.fault_form(), image::run(*image)),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -67,6 +67,50 @@ pub(crate) fn json(doc: &Value) -> Result<()> {
     out(&format!("{doc:#}\n"))
 }
 
+/// Prints a document to standard output, in YAML.
+pub(crate) fn yaml(doc: &Value) -> Result<()> {
+    let mut text = String::new();
+    write_yaml(doc, 0, &mut text);
+    out(&text)
+}
+
+/// Block style for what is nested; what JSON writes for the rest, as YAML 1.2 reads JSON.
+fn write_yaml(doc: &Value, indent: usize, text: &mut String) {
+    let pad = " ".repeat(indent);
+    let mut nested = |head: &str, value: &Value| {
+        text.push_str(head);
+        let is_block = match value {
+            Value::Object(map) => !map.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            _ => false,
+        };
+        if is_block && head.ends_with(':') {
+            text.push('\n');
+            write_yaml(value, indent + 2, text);
+        } else if is_block {
+            let mut inner = String::new();
+            write_yaml(value, indent + 2, &mut inner);
+            text.push_str(inner.trim_start_matches(' '));
+        } else {
+            let space = if head.is_empty() { "" } else { " " };
+            text.push_str(&format!("{}{value}\n", if head.ends_with('-') { " " } else { space }));
+        }
+    };
+    match doc {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                nested(&format!("{pad}{}:", Value::from(key.as_str())), value);
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            for value in list {
+                nested(&format!("{pad}-"), value);
+            }
+        }
+        other => nested("", other),
+    }
+}
+
 /// Tells people something beside the result.
 pub(crate) fn note(text: &str) {
     // With standard error closed there is nobody to tell.

@@ -32,8 +32,18 @@ pub struct Collected {
     pub freed: Space,
 }
 
-/// What removes unpacked layers, given their keys.
-pub type RemoveLayers<'a> = dyn FnMut(&[String]) -> std::io::Result<()> + 'a;
+/// Who keeps the unpacked layers on disk.
+pub trait Unpacked {
+    /// Keys of all that are complete there.
+    fn keys(&self) -> Vec<String>;
+
+    /// Removes some. While it works, nobody can take a hold, so that nobody believes in a layer
+    /// that is going.
+    ///
+    /// # Errors
+    /// What the disk fails with; those that are left are found by the next collection.
+    fn remove(&self, keys: &[String]) -> std::io::Result<()>;
+}
 
 /// What is kept.
 #[derive(Debug, Default)]
@@ -52,21 +62,17 @@ struct Doomed {
 
 impl Store {
     /// Removes blobs and layers that no image, valid lease or hold keeps, and strays.
-    /// `remove_layers` removes the directories of unpacked layers; while it works, nobody can take
-    /// a hold, so that nobody believes in a layer that is going.
+    /// Layers are removed from `unpacked`; also those that it has and nobody here knows, as a kill
+    /// between unpacking and the commit leaves them.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Database`]. What was not removed is found by the next collection.
-    pub fn collect(
-        &self,
-        strays: Strays,
-        remove_layers: &mut RemoveLayers<'_>,
-    ) -> Result<Collected> {
+    pub fn collect(&self, strays: Strays, unpacked: &dyn Unpacked) -> Result<Collected> {
         let mut collected = Collected::default();
         {
             let mut state = self.inner.state();
-            self.sweep(&mut state, remove_layers, &mut collected)?;
-            self.sweep_strays(&mut state, strays, remove_layers, &mut collected)?;
+            self.sweep(&mut state, unpacked, &mut collected)?;
+            self.sweep_strays(&mut state, strays, unpacked, &mut collected)?;
         }
         self.inner.dirs.empty_trash()?;
         Ok(collected)
@@ -75,7 +81,7 @@ impl Store {
     fn sweep(
         &self,
         state: &mut State,
-        remove_layers: &mut RemoveLayers<'_>,
+        unpacked: &dyn Unpacked,
         collected: &mut Collected,
     ) -> Result<()> {
         let doomed = self.inner.meta.read(|txn| self.doomed(txn, state))?;
@@ -101,7 +107,7 @@ impl Store {
             self.inner.dirs.discard(&self.inner.dirs.blob(digest))?;
         }
         if !doomed.layers.is_empty() {
-            remove_layers(&doomed.layers).map_err(|e| layers_failed(&doomed.layers, e))?;
+            unpacked.remove(&doomed.layers).map_err(|e| layers_failed(&doomed.layers, e))?;
         }
         collected.blobs = doomed.blobs;
         collected.layers = doomed.layers;
@@ -158,7 +164,7 @@ impl Store {
         &self,
         state: &mut State,
         strays: Strays,
-        remove_layers: &mut RemoveLayers<'_>,
+        unpacked: &dyn Unpacked,
         collected: &mut Collected,
     ) -> Result<()> {
         let dirs = &self.inner.dirs;
@@ -190,13 +196,9 @@ impl Store {
             }
         }
         if strays == Strays::Remove {
-            let held = &state.held_layers;
-            let idle: Vec<_> = state
-                .pending_layers
-                .keys()
-                .filter(|key| !held.contains_key(*key))
-                .cloned()
-                .collect();
+            let keys = unpacked.keys().into_iter().chain(state.pending_layers.keys().cloned());
+            let idle: std::collections::BTreeSet<_> =
+                keys.filter(|key| !state.held_layers.contains_key(key)).collect();
             let mut unknown = Vec::new();
             for key in idle {
                 state.pending_layers.remove(&key);
@@ -206,7 +208,7 @@ impl Store {
                 }
             }
             if !unknown.is_empty() {
-                remove_layers(&unknown).map_err(|e| layers_failed(&unknown, e))?;
+                unpacked.remove(&unknown).map_err(|e| layers_failed(&unknown, e))?;
                 collected.strays += unknown.len() as u64;
             }
         }

@@ -177,6 +177,16 @@ impl Ingest {
         Ok(want)
     }
 
+    /// A reader of what an earlier attempt left, for who must know it before more comes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn partial(&self) -> Result<std::io::Take<File>> {
+        use std::io::Read;
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        Ok(file.take(self.unseen))
+    }
+
     fn read_all_back(&mut self) -> Result<()> {
         if self.unseen > 0 {
             let mut buffer = vec![0; PIECE];

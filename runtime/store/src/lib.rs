@@ -38,7 +38,7 @@ mod store;
 mod usage;
 
 pub use blob::Blob;
-pub use collect::{Collected, RemoveLayers, Strays};
+pub use collect::{Collected, Strays, Unpacked};
 pub use content_digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Error, Result};
 pub use hold::Hold;

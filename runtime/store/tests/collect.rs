@@ -4,18 +4,14 @@
 
 mod desk;
 
-use desk::{Desk, image, no_layers};
+use desk::{Desk, Nowhere, image};
 use std::time::Duration;
 use store::{Digest, Error, Lease, Space, Store, Strays};
 
 fn collect(store: &Store) -> (usize, Vec<String>, u64) {
-    let mut removed = Vec::new();
-    let collected = store
-        .collect(Strays::Remove, &mut |keys: &[String]| {
-            removed.extend_from_slice(keys);
-            Ok(())
-        })
-        .expect("collect");
+    let nowhere = Nowhere::default();
+    let collected = store.collect(Strays::Remove, &nowhere).expect("collect");
+    let removed = nowhere.removed.into_inner();
     (collected.blobs.len(), removed, collected.strays)
 }
 
@@ -118,10 +114,10 @@ fn fresh_strays_are_kept_for_the_pull_that_goes_on() {
     }
     let store = desk.open();
     let keep = Strays::KeepFor(Duration::from_secs(3600));
-    assert_eq!(store.collect(keep, &mut no_layers).expect("collect").strays, 0);
+    assert_eq!(store.collect(keep, &Nowhere::default()).expect("collect").strays, 0);
     assert_eq!(desk.files("ingest") + desk.files("blobs"), 2);
     let now = Strays::KeepFor(Duration::ZERO);
-    assert_eq!(store.collect(now, &mut no_layers).expect("collect").strays, 2);
+    assert_eq!(store.collect(now, &Nowhere::default()).expect("collect").strays, 2);
     assert_eq!(desk.files("ingest") + desk.files("blobs"), 0);
 }
 
@@ -152,10 +148,27 @@ fn collections_beside_pulls_take_nothing_away() {
         }
         scope.spawn(|| {
             for _ in 0..30 {
-                store.collect(Strays::Remove, &mut no_layers).expect("collect");
+                store.collect(Strays::Remove, &Nowhere::default()).expect("collect");
             }
         });
     });
     collect(&store);
     assert_eq!(store.usage().expect("usage").total(), Space::default());
+}
+
+#[test]
+fn layers_that_only_the_disk_knows_are_strays() {
+    let desk = Desk::new();
+    let store = desk.open();
+    image(&store, "a:1", &[b"a"]);
+    let hold = store.hold();
+    hold.layer("held");
+    let known = Digest::sha256(b"a").to_string();
+    let strays = vec!["held".to_owned(), known, "stray".to_owned()];
+    let disk = Nowhere { strays, ..Nowhere::default() };
+    let keep = Strays::KeepFor(Duration::ZERO);
+    store.collect(keep, &disk).expect("collect");
+    assert!(disk.removed.borrow().is_empty());
+    store.collect(Strays::Remove, &disk).expect("collect");
+    assert_eq!(*disk.removed.borrow(), ["stray"]);
 }

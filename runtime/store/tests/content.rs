@@ -4,7 +4,7 @@
 
 mod desk;
 
-use desk::{Desk, image, no_layers};
+use desk::{Desk, Nowhere, image};
 use std::io::Read;
 use store::{Algorithm, Digest, Error, Store, Strays};
 
@@ -154,7 +154,7 @@ fn usage_is_exact_and_follows() {
     assert!(store.usage().expect("usage").partial.bytes >= 50_000 / 512 * 512);
     drop(ingest);
     store.remove_image(&second).expect("remove");
-    let collected = store.collect(Strays::Remove, &mut no_layers).expect("collect");
+    let collected = store.collect(Strays::Remove, &Nowhere::default()).expect("collect");
     assert_eq!((collected.blobs.len(), collected.layers.len(), collected.strays), (3, 1, 1));
     assert_exact(&desk, &store);
 }

@@ -105,6 +105,25 @@ impl Image {
         Digest::sha256(&self.manifest)
     }
 
+    /// The same image with its layers compressed in another way; its ID stays.
+    ///
+    /// # Panics
+    /// When the layers are not what the manifest says.
+    #[must_use]
+    pub fn repacked(&self, packing: Packing) -> Image {
+        let manifest: Value = serde_json::from_slice(&self.manifest).expect("manifest");
+        let mut packed = Vec::new();
+        for layer in manifest["layers"].as_array().expect("layers") {
+            let digest: Digest = layer["digest"].as_str().expect("digest").parse().expect("digest");
+            let media_type = layer["mediaType"].as_str().expect("media type");
+            packed.push(pack(&unpack(&self.blobs[&digest], media_type), packing));
+        }
+        let config: Value = serde_json::from_slice(&self.config).expect("configuration");
+        let again = Image::of_packed(&packed, Style::Oci, &config);
+        assert_eq!(again.id(), self.id(), "the configuration's text is kept");
+        again
+    }
+
     /// Replaces the manifest by what `change` makes of it: for manifests that no tool writes.
     #[must_use]
     pub fn changed(mut self, change: impl FnOnce(&mut Value)) -> Image {
@@ -123,6 +142,19 @@ impl Image {
             "platform": {"os": "linux", "architecture": self.architecture},
         })
     }
+}
+
+fn unpack(blob: &[u8], media_type: &str) -> Vec<u8> {
+    let mut tar = Vec::new();
+    if media_type.ends_with("gzip") {
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(blob), &mut tar)
+            .expect("gzip");
+    } else if media_type.ends_with("zstd") {
+        tar = zstd::decode_all(blob).expect("zstd");
+    } else {
+        tar.extend_from_slice(blob);
+    }
+    tar
 }
 
 fn manifest_type(style: Style) -> &'static str {

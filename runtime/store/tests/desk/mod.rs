@@ -111,7 +111,20 @@ pub(crate) fn image(store: &Store, name: &str, layers: &[&[u8]]) -> Digest {
     commit.image.id
 }
 
-/// A layer remover that notes what it was asked.
-pub(crate) fn no_layers(_: &[String]) -> std::io::Result<()> {
-    Ok(())
+/// Unpacked layers that are nowhere; notes what it was asked to remove.
+#[derive(Debug, Default)]
+pub(crate) struct Nowhere {
+    pub(crate) strays: Vec<String>,
+    pub(crate) removed: std::cell::RefCell<Vec<String>>,
+}
+
+impl store::Unpacked for Nowhere {
+    fn keys(&self) -> Vec<String> {
+        self.strays.clone()
+    }
+
+    fn remove(&self, keys: &[String]) -> std::io::Result<()> {
+        self.removed.borrow_mut().extend_from_slice(keys);
+        Ok(())
+    }
 }
