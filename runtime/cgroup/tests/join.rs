@@ -112,33 +112,46 @@ fn a_further_process_goes_where_the_first_has_gone() {
     end(&group, first);
 }
 
-#[test]
-fn a_whole_life_is_short() {
-    let mut best = [Duration::MAX; 4];
-    for round in 0..10 {
-        let start = Instant::now();
-        let group = create("cost");
-        let limits = r#"{"memory": {"limit": 67108864}, "pids": {"limit": 100},
-            "cpu": {"shares": 512, "quota": 50000, "period": 100000}}"#;
-        group.apply(&support::resources(limits)).unwrap();
-        let made = start.elapsed();
-        let joiner = group.joiner().unwrap();
-        let pid = born(&joiner);
-        while !inside(&group, pid.cast_unsigned()) {
-            std::thread::yield_now();
-        }
-        let joined = start.elapsed() - made;
-        group.kill(SOON).unwrap();
-        reap(pid);
-        let killed = start.elapsed() - made - joined;
-        group.destroy(SOON).unwrap();
-        let all = [made, joined, killed, start.elapsed() - made - joined - killed];
-        if round > 0 {
-            best.iter_mut().zip(all).for_each(|(best, now)| *best = now.min(*best));
-        }
+/// The time from before a process is made until it is in the group; the group is then removed.
+fn cost(name: &str, enter: impl FnOnce(&Cgroup) -> i32) -> Duration {
+    // Grace periods that follow each other closely are cheaper than the first.
+    std::thread::sleep(Duration::from_millis(30));
+    let group = create(name);
+    let start = Instant::now();
+    let pid = enter(&group);
+    while !inside(&group, pid.cast_unsigned()) {
+        std::thread::yield_now();
     }
-    let [made, joined, killed, removed] = best;
-    // An RCU grace period, which joining must not wait for, takes 5 ms and more.
-    let all = format!("made {made:?}, joined {joined:?}, killed {killed:?}, removed {removed:?}");
-    assert!(joined < Duration::from_millis(5), "{all}");
+    let took = start.elapsed();
+    group.kill(SOON).unwrap();
+    reap(pid);
+    group.destroy(SOON).unwrap();
+    took
+}
+
+#[test]
+fn joining_waits_for_nobody() {
+    let fast = || cost("fast", |group| born(&group.joiner().unwrap()));
+    let slow = || {
+        cost("slow", |group| {
+            let nowhere = Cgroup::load(cgroup::Paths::default());
+            let pid = born(&nowhere.joiner().unwrap());
+            group.add(pid.cast_unsigned()).unwrap();
+            pid
+        })
+    };
+    let mut seen = Vec::new();
+    // The machine may be busy with other things: one quiet moment is enough.
+    for _ in 0..6 {
+        let best = |one: &dyn Fn() -> Duration| (0..4).map(|_| one()).min().unwrap();
+        let (fast, slow) = (best(&fast), best(&slow));
+        if fast < slow * 3 / 4 {
+            return;
+        }
+        seen.push((fast, slow));
+    }
+    if seen.iter().all(|(_, slow)| *slow < Duration::from_millis(3)) {
+        return lab::skip("joining: this kernel lets nobody wait (favordynmods)");
+    }
+    panic!("joining is no faster than moving a process: {seen:?}");
 }
