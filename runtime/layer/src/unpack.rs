@@ -112,7 +112,7 @@ pub fn unpack(
     let hasher = expect.diff_id.as_ref().map_or_else(Hasher::sha256, Digest::hasher);
     let mut archive = Archive::new(Stream::new(decoder, hasher, &options.limits), &options.limits);
     let mut extractor = Extractor::new(target, options)?;
-    match extractor.run(&mut archive) {
+    match extractor.run(&mut archive).and_then(|()| archive.drain()) {
         Ok(()) => finish(archive, extractor, expect),
         Err(e) => Err(blame(archive, e, expect)),
     }

@@ -77,6 +77,11 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    /// After the last entry: reads the rest of the stream.
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+        self.stream.drain()
+    }
+
     /// The stream, after the last entry or an error.
     pub(crate) fn into_stream(self) -> Stream<R> {
         self.stream

@@ -94,19 +94,19 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
-    /// Reads to the end, and checks the compressed side.
-    pub(crate) fn finish(
-        mut self,
-        digest: Option<&Digest>,
-        size: Option<u64>,
-    ) -> Result<Ends, Error> {
+    /// Reads what follows the archive, to the end.
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
         loop {
             let count = self.fill()?.len();
             if count == 0 {
-                break;
+                return Ok(());
             }
             self.consume(count);
         }
+    }
+
+    /// After [`Stream::drain`]: checks the compressed side.
+    pub(crate) fn finish(self, digest: Option<&Digest>, size: Option<u64>) -> Result<Ends, Error> {
         let compressed = self.decoder.finish(digest, size)?;
         Ok(Ends { diff_id: self.hash.finish(), bytes: self.total, compressed })
     }
