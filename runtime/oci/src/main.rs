@@ -1,3 +1,7 @@
 //! podloom-oci: a runc-compatible program.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os().skip(1))
+}

@@ -1,0 +1,51 @@
+//! A bundle: a directory with a `config.json` (bundle.md).
+
+use crate::{Error, Result};
+use runtime_spec::Spec;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A container's configuration, read once.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The directory, absolute.
+    pub path: PathBuf,
+    /// The configuration.
+    pub spec: Spec,
+    /// Its text, kept with the container's state.
+    pub(crate) text: Vec<u8>,
+}
+
+impl Bundle {
+    /// Reads the bundle in a directory.
+    ///
+    /// # Errors
+    /// There is no `config.json`, or it is no configuration.
+    pub fn open(dir: &Path) -> Result<Bundle> {
+        let path = dir.canonicalize().map_err(|error| Error::path(dir, "bundle", &error))?;
+        let config = path.join("config.json");
+        let fail = |error| Error::path(&config, "read", &error);
+        let file = std::fs::File::open(&config).map_err(fail)?;
+        let mut text = Vec::new();
+        let bound = runtime_spec::DOCUMENT_MAX as u64 + 1;
+        file.take(bound).read_to_end(&mut text).map_err(fail)?;
+        let spec = Spec::from_json(&text)
+            .map_err(|error| Error::from(error).within(&config.display().to_string()))?;
+        Ok(Bundle { path, spec, text })
+    }
+
+    /// A configuration that is not from a file; relative paths in it start at `dir`, which is absolute.
+    ///
+    /// # Errors
+    /// It cannot be written as a document.
+    pub fn new(dir: &Path, spec: Spec) -> Result<Bundle> {
+        let text = serde_json::to_vec(&spec)
+            .map_err(|error| Error::invalid("configuration", error.to_string()))?;
+        Ok(Bundle { path: dir.to_owned(), spec, text })
+    }
+
+    pub(crate) fn program(&self) -> &str {
+        let process = self.spec.process.as_ref();
+        process.and_then(|process| process.args.first()).map_or("", String::as_str)
+    }
+}

@@ -1,0 +1,197 @@
+//! The container's first process.
+
+use super::become_process::{Tail, use_terminal};
+use super::{Outcome, report};
+use crate::hook::{self, Hook};
+use crate::sync::{self, At, Fault, Step, Word};
+use crate::sys;
+use rootfs::Mounted;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use std::ffi::{CStr, CString};
+
+type Done = std::result::Result<(), Fault>;
+
+/// All that the first process needs, made by its parent.
+pub(crate) struct Init<'a> {
+    pub(crate) sync: BorrowedFd<'a>,
+    /// Wait until the parent has written ID mappings, or placed this process.
+    pub(crate) wait: bool,
+    /// Become root of the new user namespace.
+    pub(crate) become_root: bool,
+    pub(crate) cgroup: Option<(&'a cgroup::Joiner, bool)>,
+    pub(crate) late: Late,
+    pub(crate) keyring: Option<CString>,
+    pub(crate) loopback: bool,
+    pub(crate) host_name: Option<&'a str>,
+    pub(crate) domain_name: Option<&'a str>,
+    pub(crate) root: &'a rootfs::Plan,
+    pub(crate) prepared: &'a rootfs::Prepared,
+    /// The parent runs hooks, or moves devices, once the mounts are made.
+    pub(crate) pause: bool,
+    /// Hooks to run here, and the state they read.
+    pub(crate) create_hooks: (&'a [Hook], Option<&'a OwnedFd>),
+    pub(crate) start_hooks: (&'a [Hook], Option<&'a OwnedFd>),
+    pub(crate) sysctls: &'a [(CString, Vec<u8>)],
+    pub(crate) personality: Option<u64>,
+    pub(crate) memory_policy: Option<(i32, &'a [u64])>,
+    /// The socket to send the terminal to; without it the parent gets it.
+    pub(crate) console: Option<BorrowedFd<'a>>,
+    pub(crate) tail: Tail<'a>,
+    /// Listens for the word to start.
+    pub(crate) gate: BorrowedFd<'a>,
+}
+
+/// Namespaces that are made late.
+#[derive(Default)]
+pub(crate) struct Late {
+    /// As flags; after the process is in its control group.
+    pub(crate) kinds: u64,
+    /// Text for `timens_offsets`.
+    pub(crate) offsets: Option<Vec<u8>>,
+}
+
+impl Init<'_> {
+    /// Does it all; the value is an exit status.
+    pub(crate) fn run(&self) -> i32 {
+        if let Err(fault) = self.set_up() {
+            return report(self.sync, fault);
+        }
+        let Ok(starter) = self.await_start() else { return super::FAILED };
+        let Err(fault) = self.start();
+        report(starter.as_fd(), fault)
+    }
+
+    fn set_up(&self) -> Done {
+        if self.wait {
+            sync::wait(self.sync)?;
+        }
+        if self.become_root {
+            sys::set_gid(0).at(Step::Identity)?;
+            sys::set_uid(0).at(Step::Identity)?;
+        }
+        if let Some((joiner, born_inside)) = self.cgroup {
+            joiner.join(born_inside).map_err(errno).at(Step::Cgroup)?;
+        }
+        self.make_late_namespaces()?;
+        rustix::process::setsid().at(Step::Session)?;
+        if let Some(name) = &self.keyring {
+            // Kernels without keys, and filters around this runtime, refuse it.
+            let _ = sys::join_keyring(name);
+        }
+        if self.loopback {
+            sys::loopback_up().at(Step::Loopback)?;
+        }
+        if let Some(name) = self.host_name {
+            sys::set_host_name(name.as_bytes()).at(Step::HostName)?;
+        }
+        if let Some(name) = self.domain_name {
+            sys::set_domain_name(name.as_bytes()).at(Step::DomainName)?;
+        }
+        if let Some((mode, nodes)) = self.memory_policy {
+            sys::set_memory_policy(mode, nodes).at(Step::MemoryPolicy)?;
+        }
+        if let Some(domain) = self.personality {
+            sys::set_personality(domain).at(Step::Personality)?;
+        }
+        self.set_root()?;
+        sync::say(self.sync, Word::Ready).at(Step::Sync)
+    }
+
+    fn make_late_namespaces(&self) -> Done {
+        if self.late.kinds != 0 {
+            sys::split(self.late.kinds).at(Step::Namespaces)?;
+        }
+        let Some(offsets) = &self.late.offsets else { return Ok(()) };
+        let proc = rootfs::ProcHandle::open().at(Step::TimeOffsets)?;
+        proc.write(c"self/timens_offsets", offsets).at(Step::TimeOffsets)
+    }
+
+    fn set_root(&self) -> Done {
+        let mut mounted = self.root.mount(self.prepared)?;
+        if self.pause {
+            sync::say(self.sync, Word::Mounted).at(Step::Sync)?;
+            sync::wait(self.sync)?;
+        }
+        if let (hooks, Some(state)) = self.create_hooks {
+            hook::run_all(hooks, state.as_fd())?;
+        }
+        if !self.sysctls.is_empty() {
+            let proc = mounted.proc()?;
+            for (index, (path, value)) in self.sysctls.iter().enumerate() {
+                proc.write(path, value).nth(Step::Sysctl, index)?;
+            }
+        }
+        if self.tail.plan.terminal {
+            self.terminal(&mounted)?;
+        }
+        mounted.pivot()?;
+        self.make_directory()?;
+        mounted.finish()?;
+        self.tail.settle(|| Ok(mounted.proc()?))
+    }
+
+    fn terminal(&self, mounted: &Mounted<'_>) -> Done {
+        let (master, slave) = mounted.open_console()?;
+        mounted.bind_console(slave.as_fd())?;
+        match self.console {
+            Some(socket) => sync::send(socket, b"/dev/ptmx", Some(master.as_fd())),
+            None => sync::send(self.sync, &Word::Terminal.to_bytes(), Some(master.as_fd())),
+        }
+        .at(Step::ConsoleSocket)?;
+        use_terminal(&slave, self.tail.plan.size.as_ref())
+    }
+
+    /// Makes the working directory if it is missing, as other runtimes do.
+    fn make_directory(&self) -> Done {
+        let path = self.tail.plan.cwd.as_bytes_with_nul();
+        if rustix::fs::access(self.tail.plan.cwd.as_c_str(), rustix::fs::Access::EXISTS).is_ok() {
+            return Ok(());
+        }
+        let mut buffer = [0_u8; 4096];
+        let Some(room) = buffer.get_mut(..path.len()) else {
+            return Err(Fault::Step(Step::Directory, 0, Errno::NAMETOOLONG));
+        };
+        room.copy_from_slice(path);
+        for end in 1..path.len() {
+            if path[end] != b'/' && path[end] != 0 {
+                continue;
+            }
+            buffer[end] = 0;
+            let Ok(part) = CStr::from_bytes_until_nul(&buffer) else { continue };
+            // What cannot be made is told of when the directory is entered.
+            let _ = rustix::fs::mkdirat(CWD, part, Mode::from_raw_mode(0o755));
+            buffer[end] = path[end];
+        }
+        Ok(())
+    }
+
+    /// Waits for the word to start; the connection hears of a failure, and of success by its end.
+    /// A starter that dies before it has said the word has not started anything.
+    fn await_start(&self) -> rustix::io::Result<OwnedFd> {
+        loop {
+            match rustix::net::accept_with(self.gate, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+                Ok(starter) => {
+                    if let Ok(Some((Word::Go, _))) = sync::hear(starter.as_fd()) {
+                        return Ok(starter);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&self) -> Outcome {
+        if let (hooks, Some(state)) = self.start_hooks {
+            hook::run_all(hooks, state.as_fd())?;
+        }
+        self.tail.execute()
+    }
+}
+
+pub(crate) fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,323 @@
+//! A container through its life: each state is a type, and a step to the next consumes it.
+
+use crate::plan::{Hooks, Plan};
+use crate::state::{self, Dir, Record};
+use crate::sync::{self, Fault, Step, Word};
+use crate::{Bundle, ContainerId, Error, Kind, Result, Runtime, explain, hook, pid};
+use runtime_spec::{Spec, State, Status};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// A container that exists, whatever its state.
+#[derive(Debug)]
+pub struct Container {
+    pub(crate) dir: Dir,
+    pub(crate) record: Record,
+    pub(crate) group: cgroup::Cgroup,
+}
+
+/// A container just made, with what only its maker has.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub(crate) container: Container,
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// A container whose process waits to be started.
+#[derive(Debug)]
+pub struct Created {
+    owned: Owned,
+    plan: Plan,
+}
+
+/// A container whose process was started by this program.
+#[derive(Debug)]
+pub struct Running {
+    owned: Owned,
+}
+
+impl Created {
+    pub(crate) fn new(owned: Owned, plan: Plan) -> Created {
+        Created { owned, plan }
+    }
+
+    /// The first process, as the host sees it.
+    pub fn pid(&self) -> i32 {
+        self.owned.container.record.pid
+    }
+
+    /// What was odd in the configuration but harmless, for the log.
+    pub fn warnings(&self) -> &[String] {
+        &self.plan.warnings
+    }
+
+    /// Starts the process. On failure the container is stopped and can be deleted.
+    ///
+    /// # Errors
+    /// A `startContainer` hook failed, or the program could not be executed.
+    pub fn start(self) -> Result<Running> {
+        let Created { owned, plan } = self;
+        let container = &owned.container;
+        let process = plan.process.as_ref();
+        let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
+        let context = explain::Context {
+            process,
+            program: "",
+            root: None,
+            sysctls: &[],
+            hooks: "startContainer",
+        };
+        container.open_gate(|fault| context.explain(fault))?;
+        container.after_start(&plan.hooks)?;
+        Ok(Running { owned })
+    }
+
+    /// The container, to be left to other programs.
+    pub fn into_container(self) -> Container {
+        self.owned.container
+    }
+}
+
+impl Running {
+    /// The first process, as the host sees it.
+    pub fn pid(&self) -> i32 {
+        self.owned.container.record.pid
+    }
+
+    /// A handle of the first process: readable when it has ended.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.owned.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The terminal's master, once.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.owned.terminal.take()
+    }
+
+    /// Waits for the end of the first process; its exit status, or 128 and the signal.
+    ///
+    /// # Errors
+    /// It is no child of this program.
+    pub fn wait(&mut self) -> Result<i32> {
+        let pid = self.pid();
+        let subject = || format!("process {pid}");
+        let Some(pidfd) = self.owned.pidfd.take() else {
+            return Err(Error::new(Kind::State, subject(), "was waited for already"));
+        };
+        hook::reap(&pidfd).map_err(|errno| Error::errno(subject(), "wait", errno))
+    }
+
+    /// The container, to be signalled, paused, deleted.
+    pub fn container(&self) -> &Container {
+        &self.owned.container
+    }
+
+    /// The container, to be left to other programs.
+    pub fn into_container(self) -> Container {
+        self.owned.container
+    }
+}
+
+impl Runtime {
+    /// Finds a container.
+    ///
+    /// # Errors
+    /// There is none of this name, or its record cannot be understood.
+    pub fn load(&self, id: &ContainerId) -> Result<Container> {
+        let dir = Dir::open(&self.root, id)?;
+        match dir.load()? {
+            Some(record) => {
+                Ok(Container::new(dir, record.clone(), cgroup::Cgroup::load(record.cgroup)))
+            }
+            None => {
+                let cause = "its state is half made or damaged; delete --force removes it";
+                Err(Error::new(Kind::State, id.as_str(), cause))
+            }
+        }
+    }
+
+    /// Names of all containers, those half made included.
+    ///
+    /// # Errors
+    /// The state root cannot be read.
+    pub fn list(&self) -> Result<Vec<ContainerId>> {
+        state::names(&self.root)
+    }
+}
+
+impl Container {
+    pub(crate) fn new(dir: Dir, record: Record, group: cgroup::Cgroup) -> Container {
+        Container { dir, record, group }
+    }
+
+    /// The name.
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// The first process while it is alive, as the host sees it.
+    pub fn pid(&self) -> Option<i32> {
+        pid::is_alive(self.record.pid, self.record.start_time).then_some(self.record.pid)
+    }
+
+    /// When it was made: seconds since 1970, and nanoseconds.
+    pub fn created(&self) -> (u64, u32) {
+        self.record.created
+    }
+
+    /// User who made it.
+    pub fn owner(&self) -> u32 {
+        self.record.owner
+    }
+
+    /// Directory that its root was made from.
+    pub fn rootfs(&self) -> &std::path::Path {
+        &self.record.rootfs
+    }
+
+    /// Its control group.
+    pub fn cgroup(&self) -> &cgroup::Cgroup {
+        &self.group
+    }
+
+    /// Where in its life it is.
+    pub fn status(&self) -> Status {
+        if self.pid().is_none() {
+            // A container that is being made has no process yet for a moment.
+            let making = self.record.pid == 0 && self.dir.is_locked();
+            return if making { Status::Creating } else { Status::Stopped };
+        }
+        if self.dir.has(state::GATE_EARLY) {
+            Status::Creating
+        } else if self.group.is_frozen().unwrap_or(false) {
+            Status::Paused
+        } else if self.dir.has(state::GATE) {
+            Status::Created
+        } else {
+            Status::Running
+        }
+    }
+
+    /// Sets limits.
+    ///
+    /// # Errors
+    /// A limit is wrong, or this machine cannot set it.
+    pub fn update(&self, resources: &runtime_spec::Resources) -> Result<()> {
+        Ok(self.group.update(resources)?)
+    }
+
+    /// What its group has used, in the form of runc's `events`.
+    ///
+    /// # Errors
+    /// The group cannot be read.
+    pub fn stats(&self) -> Result<cgroup::stats::Stats> {
+        Ok(self.group.stats()?)
+    }
+
+    /// The state, as runtime.md has it.
+    pub fn state(&self) -> State {
+        let status = self.status();
+        State {
+            oci_version: self.record.oci_version.clone(),
+            id: self.record.id.clone(),
+            status,
+            pid: Some(if status == Status::Stopped { 0 } else { self.record.pid }),
+            bundle: self.record.bundle.clone(),
+            annotations: self.record.annotations.clone(),
+        }
+    }
+
+    /// The configuration as it was when the container was made.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn spec(&self) -> Result<Spec> {
+        Ok(Spec::from_json(&self.dir.read(state::CONFIG)?)?)
+    }
+
+    /// Starts the process of a container that was made by another program.
+    ///
+    /// # Errors
+    /// It is not waiting for that, a hook failed, or its program could not be executed.
+    pub fn start(&self) -> Result<()> {
+        self.dir.lock()?;
+        match self.status() {
+            Status::Created => {}
+            other => return Err(self.not_in(other, "start")),
+        }
+        let bundle =
+            Bundle { path: self.record.bundle.clone(), spec: self.spec()?, text: Vec::new() };
+        let plan = Plan::new(&bundle.spec)?;
+        let process = plan.process.as_ref();
+        let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
+        let context = explain::Context {
+            process,
+            program: bundle.program(),
+            root: None,
+            sysctls: &[],
+            hooks: "startContainer",
+        };
+        self.open_gate(|fault| context.explain(fault))?;
+        self.after_start(&plan.hooks)
+    }
+
+    pub(crate) fn not_in(&self, status: Status, verb: &str) -> Error {
+        let cause = match (verb, status) {
+            ("start", Status::Running | Status::Paused) => {
+                "cannot start an already running container".to_owned()
+            }
+            ("start", Status::Stopped) => "cannot start a container that has stopped".to_owned(),
+            _ => format!("cannot {verb} a container that is {}", status.name()),
+        };
+        Error::new(Kind::State, self.id(), cause)
+    }
+
+    /// Tells the first process to go on, and waits until it has executed its program or failed.
+    fn open_gate(&self, explain: impl Fn(Fault) -> Error) -> Result<()> {
+        let fail = |errno| Error::errno(format!("start of {}", self.id()), "connect", errno);
+        let (unix, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket =
+            rustix::net::socket_with(unix, kind, SocketFlags::CLOEXEC, None).map_err(fail)?;
+        let address = SocketAddrUnix::new(self.dir.short_path(state::GATE)).map_err(fail)?;
+        rustix::net::connect(&socket, &address).map_err(fail)?;
+        self.dir.unlink(state::GATE)?;
+        sync::say(socket.as_fd(), Word::Go).map_err(fail)?;
+        match sync::hear(socket.as_fd()) {
+            Ok(None) => Ok(()),
+            Ok(Some((Word::Failed(fault), _))) => {
+                self.settle_failure(fault);
+                Err(explain(fault))
+            }
+            Ok(Some(_)) => Err(fail(Errno::BADMSG)),
+            Err(errno) => Err(fail(errno)),
+        }
+    }
+
+    /// A first process that has told its failure is about to end: callers expect it gone.
+    fn settle_failure(&self, fault: Fault) {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let told = !matches!(fault, Fault::Step(Step::Sync, ..));
+        if let Ok(Some(pidfd)) = pid::open(self.record.pid, self.record.start_time)
+            && told
+        {
+            // Should it not end, `state` says so.
+            let _ = hook::wait_until(pidfd.as_fd(), Some(limit));
+        }
+    }
+
+    /// `poststart` hooks; the first that fails stops the container (runtime.md, Lifecycle).
+    fn after_start(&self, hooks: &Hooks) -> Result<()> {
+        if hooks.poststart.is_empty() {
+            return Ok(());
+        }
+        let file = hook::state_file(&self.state())?;
+        hook::run_all(&hooks.poststart, file.as_fd()).map_err(|fault| {
+            // The hook's failure is what is reported.
+            let _ = self.group.kill(crate::delete::PATIENCE);
+            let _ = self.kill_init(libc::SIGKILL);
+            hook::explain("poststart", fault)
+        })
+    }
+}

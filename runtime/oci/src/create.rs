@@ -1,0 +1,380 @@
+//! Making a container up to the point where its process waits to be started.
+
+use crate::child::{Init, Late, Tail};
+use crate::container::{Container, Created, Owned};
+use crate::explain::Context;
+use crate::filter::Filter;
+use crate::group;
+use crate::launch::{self, Child, Launch};
+use crate::plan::Plan;
+use crate::state::{self, Dir, Record};
+use crate::sync::{self, Word};
+use crate::{Bundle, ContainerId, Error, Result, Runtime, hook, mapping, oom, pid, process, sys};
+use runtime_spec::{NamespaceKind, Status};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How a container is made, beyond its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// Socket that gets the master of the container's terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Socket that gets a handle (pidfd) of the first process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Number of descriptors from 3 on that the process keeps.
+    pub preserve_fds: u32,
+    /// Change the root by chroot(2): for hosts that run from an initramfs.
+    pub no_pivot: bool,
+    /// Leave the caller's session keyring to the container.
+    pub no_new_keyring: bool,
+}
+
+/// All that is known before there is any effect.
+struct Ready<'a> {
+    id: &'a ContainerId,
+    bundle: &'a Bundle,
+    options: &'a CreateOptions,
+    plan: Plan,
+    filter: Option<Filter>,
+    console: Option<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Runtime {
+    /// Makes a container; its process waits for [`Created::start`].
+    ///
+    /// # Errors
+    /// The configuration is wrong, the name is taken, or a step failed; nothing is left behind.
+    pub fn create(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        options: &CreateOptions,
+    ) -> Result<Created> {
+        let ready = Ready::new(id, bundle, options)?;
+        let dir = Dir::create(&self.root, id)?;
+        let mut undo = Undo(Some(dir));
+        let owned = self.make(&ready, &mut undo)?;
+        let _ = undo.0.take();
+        Ok(Created::new(owned, ready.plan))
+    }
+
+    fn make(&self, ready: &Ready<'_>, undo: &mut Undo) -> Result<Owned> {
+        let Some(dir) = &undo.0 else { return Err(Error::invalid(ready.id.as_str(), "is gone")) };
+        let (plan, spec) = (&ready.plan, &ready.bundle.spec);
+        let mut record = self.record(ready)?;
+        dir.write(state::CONFIG, &ready.bundle.text)?;
+        let group = group::Group::before(self, ready.id, spec)?;
+        record.cgroup = group.paths();
+        dir.save(&record)?;
+        let situation = rootfs::Situation {
+            bundle: ready.bundle.path.clone(),
+            cgroups: group.shown()?,
+            no_pivot: ready.options.no_pivot,
+            selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+        };
+        let root = rootfs::Plan::new(spec, &situation)?;
+        let prepared = root.prepare()?;
+        let gate = gate(dir)?;
+        let wait = plan.namespaces.is_new(NamespaceKind::User) || group.is_late();
+        let parts =
+            Parts { dir, wait, root: &root, prepared: &prepared, gate: &gate, group: &group };
+        let (child, state_files) = launch_init(ready, &parts)?;
+        let group = group.after(self, ready.id, child.pid, spec)?;
+        record.pid = child.pid;
+        record.start_time = pid::stat(child.pid).map(|stat| stat.start_time).unwrap_or_default();
+        record.cgroup = group.paths();
+        dir.save(&record)?;
+        let talk = Talk { ready, record: &record, root: &root, child: &child, wait };
+        let terminal = talk.lead(&state_files)?;
+        dir.rename(state::GATE_EARLY, state::GATE)?;
+        let group = group.keep();
+        let pidfd = child.keep();
+        let Some(dir) = undo.0.take() else {
+            return Err(Error::invalid(ready.id.as_str(), "is gone"));
+        };
+        Ok(Owned { container: Container::new(dir, record, group), pidfd, terminal })
+    }
+
+    fn record(&self, ready: &Ready<'_>) -> Result<Record> {
+        let spec = &ready.bundle.spec;
+        let root = spec.root.as_ref().map(|root| ready.bundle.path.join(&root.path));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let namespaces = &ready.plan.namespaces;
+        Ok(Record {
+            oci_version: spec.oci_version.clone(),
+            id: ready.id.to_string(),
+            bundle: ready.bundle.path.clone(),
+            rootfs: root.unwrap_or_default(),
+            created: (now.as_secs(), now.subsec_nanos()),
+            owner: rustix::process::getuid().as_raw(),
+            pid: 0,
+            start_time: 0,
+            namespaces: NamespaceKind::ALL
+                .iter()
+                .copied()
+                .filter(|kind| namespaces.has(*kind))
+                .collect(),
+            cgroup: cgroup::Paths::default(),
+            annotations: spec.annotations.clone(),
+            rdt: None,
+        })
+    }
+}
+
+/// Removes what a failed creation leaves.
+struct Undo(Option<Dir>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(dir) = self.0.take() {
+            // The failure that led here is what the caller reports.
+            let _ = dir.remove();
+        }
+    }
+}
+
+impl<'a> Ready<'a> {
+    fn new(
+        id: &'a ContainerId,
+        bundle: &'a Bundle,
+        options: &'a CreateOptions,
+    ) -> Result<Ready<'a>> {
+        let mut plan = Plan::new(&bundle.spec)?;
+        let Some(process) = &plan.process else {
+            return Err(Error::invalid("process", "is missing"));
+        };
+        if options.console_socket.is_some() && !process.terminal {
+            let cause = "a console socket is given, and process.terminal is false";
+            return Err(Error::invalid("--console-socket", cause));
+        }
+        let linux = bundle.spec.linux.as_ref();
+        let profile = linux.and_then(|linux| linux.seccomp.as_ref());
+        let filter = profile.map(|profile| Filter::new(profile, &mut plan.warnings)).transpose()?;
+        let socket = |what: &str, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| launch::connect(what, path)).transpose()
+        };
+        let console = socket("console socket", &options.console_socket)?;
+        let pidfd = socket("pidfd socket", &options.pidfd_socket)?;
+        Ok(Ready { id, bundle, options, plan, filter, console, pidfd })
+    }
+
+    fn process(&self) -> Result<&process::Plan> {
+        self.plan.process.as_ref().ok_or_else(|| Error::invalid("process", "is missing"))
+    }
+}
+
+/// What was made for the child.
+struct Parts<'a> {
+    dir: &'a Dir,
+    wait: bool,
+    root: &'a rootfs::Plan,
+    prepared: &'a rootfs::Prepared,
+    gate: &'a OwnedFd,
+    group: &'a group::Group,
+}
+
+/// Files by which hooks in the child read the state: before and after the root is changed.
+struct StateFiles {
+    create: Option<OwnedFd>,
+    start: Option<OwnedFd>,
+}
+
+/// The socket on which the first process will wait.
+fn gate(dir: &Dir) -> Result<OwnedFd> {
+    let fail =
+        |errno| Error::errno(dir.path.join(state::GATE).display().to_string(), "bind", errno);
+    let (unix, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let gate = rustix::net::socket_with(unix, kind, SocketFlags::CLOEXEC, None).map_err(fail)?;
+    let address = SocketAddrUnix::new(dir.short_path(state::GATE_EARLY)).map_err(fail)?;
+    rustix::net::bind(&gate, &address).map_err(fail)?;
+    rustix::net::listen(&gate, 4).map_err(fail)?;
+    Ok(gate)
+}
+
+fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFiles)> {
+    let (plan, options) = (&ready.plan, ready.options);
+    let (process, names) = (ready.process()?, &plan.namespaces);
+    let joins = names.open()?;
+    let fail = |errno| Error::errno("container's process", "socketpair", errno);
+    let (mine, theirs) = sync::pair().map_err(fail)?;
+    let exe = launch::disguise()?;
+    let file = |hooks: &[hook::Hook]| {
+        let any = !hooks.is_empty();
+        any.then(|| hook::state_file(&ready.state(Status::Creating, 0))).transpose()
+    };
+    let files = StateFiles {
+        create: file(&plan.hooks.create_container)?,
+        start: file(&plan.hooks.start_container)?,
+    };
+    let late = sys::NEWCGROUP | sys::NEWTIME;
+    let new_user = names.is_new(NamespaceKind::User);
+    let init = Init {
+        sync: theirs.as_fd(),
+        wait: parts.wait,
+        become_root: new_user,
+        cgroup: parts.group.joiner(),
+        late: Late { kinds: names.new & late, offsets: plan.time_offsets.clone() },
+        keyring: keyring(ready),
+        loopback: names.is_new(NamespaceKind::Network),
+        host_name: ready.bundle.spec.hostname.as_deref().filter(|name| !name.is_empty()),
+        domain_name: ready.bundle.spec.domainname.as_deref().filter(|name| !name.is_empty()),
+        root: parts.root,
+        prepared: parts.prepared,
+        pause: ready.pauses(),
+        create_hooks: (&plan.hooks.create_container, files.create.as_ref()),
+        start_hooks: (&plan.hooks.start_container, files.start.as_ref()),
+        sysctls: &plan.sysctls,
+        personality: plan.personality,
+        memory_policy: plan.memory_policy.as_ref().map(|(mode, nodes)| (*mode, nodes.as_slice())),
+        console: ready.console.as_ref().map(AsFd::as_fd),
+        tail: Tail {
+            plan: process,
+            preserve: options.preserve_fds,
+            exe: exe.as_ref().map(AsFd::as_fd),
+            filter: ready.filter.as_ref(),
+            own_limits: !names.has(NamespaceKind::User),
+        },
+        gate: parts.gate.as_fd(),
+    };
+    // Nobody of the container may look into the child while it is still ours. In a new PID
+    // namespace nobody else is there to do so.
+    if !names.is_new(NamespaceKind::Pid) && !new_user {
+        sys::set_dumpable(false).map_err(|errno| Error::errno("process", "prctl", errno))?;
+    }
+    let launch = Launch { joins: &joins, new: names.new & !late, cgroup: parts.group.clone_into() };
+    let spawned = launch.run(&mut || {
+        // So that the child notices when its parent is gone.
+        sys::forsake(mine.as_fd());
+        // The lock on the directory is its parent's, and would outlive it here.
+        sys::forsake(parts.dir.as_fd());
+        init.run()
+    });
+    let spawned = spawned
+        .map_err(|fault| ready.context(parts.root).map_or_else(|e| e, |c| c.explain(fault)))?;
+    Ok((Child::new(spawned, mine), files))
+}
+
+fn keyring(ready: &Ready<'_>) -> Option<CString> {
+    let wanted = !ready.options.no_new_keyring;
+    wanted.then(|| CString::new(format!("_ses.{}", ready.id)).ok()).flatten()
+}
+
+impl Ready<'_> {
+    /// Whether something is to be done when the mounts are made.
+    fn pauses(&self) -> bool {
+        let hooks = &self.plan.hooks;
+        !hooks.prestart.is_empty()
+            || !hooks.create_runtime.is_empty()
+            || !hooks.create_container.is_empty()
+            || !hooks.start_container.is_empty()
+            || !self.plan.devices.is_empty()
+    }
+
+    fn state(&self, status: Status, pid: i32) -> runtime_spec::State {
+        runtime_spec::State {
+            oci_version: runtime_spec::VERSION.to_owned(),
+            id: self.id.to_string(),
+            status,
+            pid: (pid > 0).then_some(pid),
+            bundle: self.bundle.path.clone(),
+            annotations: self.bundle.spec.annotations.clone(),
+        }
+    }
+
+    fn context<'b>(&'b self, root: &'b rootfs::Plan) -> Result<Context<'b>> {
+        Ok(Context {
+            process: self.process()?,
+            program: self.bundle.program(),
+            root: Some(root),
+            sysctls: &self.plan.sysctls,
+            hooks: "createContainer",
+        })
+    }
+}
+
+/// The talk with the first process until it waits for its start.
+struct Talk<'a> {
+    ready: &'a Ready<'a>,
+    record: &'a Record,
+    root: &'a rootfs::Plan,
+    child: &'a Child,
+    /// The child waits for the first word.
+    wait: bool,
+}
+
+impl Talk<'_> {
+    /// Returns the terminal when nobody else got it.
+    fn lead(&self, files: &StateFiles) -> Result<Option<OwnedFd>> {
+        let (plan, child) = (&self.ready.plan, self.child);
+        let process = self.ready.process()?;
+        let context = self.ready.context(self.root)?;
+        if let Some(socket) = &self.ready.pidfd {
+            self.send_pidfd(socket)?;
+        }
+        if plan.namespaces.is_new(NamespaceKind::User) {
+            mapping::write(child.pid, &plan.uids, &plan.gids)?;
+        }
+        if let Some(score) = process.oom_score {
+            oom::set(child.pid, score)?;
+        }
+        if let Some(filter) = &self.ready.filter {
+            filter.describe(child.pid, &self.ready.state(Status::Creating, child.pid))?;
+        }
+        if self.wait {
+            child.go()?;
+        }
+        let mut terminal = None;
+        loop {
+            match child.hear(|fault| context.explain(fault))? {
+                (Word::Mounted, _) => {
+                    self.at_mounted(files)?;
+                    child.go()?;
+                }
+                (Word::Terminal, master) => terminal = master,
+                (Word::Ready, _) => break,
+                (Word::Go | Word::Failed(_), _) => {}
+            }
+        }
+        if plan.namespaces.has(NamespaceKind::User) {
+            for (index, (which, soft, hard)) in process.limits.iter().enumerate() {
+                sys::set_limit(child.pid, *which, *soft, *hard).map_err(|errno| {
+                    Error::errno(format!("process.rlimits[{index}]"), "prlimit", errno)
+                })?;
+            }
+        }
+        Ok(terminal)
+    }
+
+    fn at_mounted(&self, files: &StateFiles) -> Result<()> {
+        let (plan, pid) = (&self.ready.plan, self.record.pid);
+        let creating = self.ready.state(Status::Creating, pid);
+        crate::device::move_all(&plan.devices, pid)?;
+        let hooks = &plan.hooks;
+        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+            let file = hook::state_file(&creating)?;
+            for (kind, list) in
+                [("prestart", &hooks.prestart), ("createRuntime", &hooks.create_runtime)]
+            {
+                hook::run_all(list, file.as_fd()).map_err(|fault| hook::explain(kind, fault))?;
+            }
+        }
+        if let Some(file) = &files.create {
+            hook::fill_state(file, &creating)?;
+        }
+        match &files.start {
+            Some(file) => hook::fill_state(file, &self.ready.state(Status::Created, pid)),
+            None => Ok(()),
+        }
+    }
+
+    fn send_pidfd(&self, socket: &OwnedFd) -> Result<()> {
+        let handle = pid::open(self.record.pid, self.record.start_time)?;
+        let handle = handle.as_ref().map(AsFd::as_fd);
+        sync::send(socket.as_fd(), b"pidfd", handle)
+            .map_err(|errno| Error::errno("pidfd socket", "send", errno))
+    }
+}

@@ -1,0 +1,202 @@
+//! Signals, and the end of a container.
+
+use crate::container::Container;
+use crate::plan::Plan;
+use crate::state::Dir;
+use crate::{ContainerId, Error, Kind, Result, Runtime, hook, pid, sys};
+use runtime_spec::{Spec, Status};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+/// How long processes may take to end once they are killed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Container {
+    /// Sends a signal, by number, to the first process.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        match self.status() {
+            Status::Stopped | Status::Creating => Err(self.not_running()),
+            _ => self.kill_init(signal),
+        }
+    }
+
+    fn not_running(&self) -> Error {
+        Error::new(Kind::State, self.id(), "container not running")
+    }
+
+    pub(crate) fn kill_init(&self, signal: i32) -> Result<()> {
+        let Some(handle) = pid::open(self.record.pid, self.record.start_time)? else {
+            return Err(self.not_running());
+        };
+        match sys::send_signal(handle.as_fd(), signal) {
+            Ok(()) => {}
+            Err(Errno::SRCH) => return Err(self.not_running()),
+            Err(errno) => return Err(Error::errno(self.id(), "signal", errno)),
+        }
+        // A v1 freezer holds even what is killed.
+        if signal == libc::SIGKILL && self.group.is_frozen().unwrap_or(false) {
+            self.group.thaw(PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to all processes, those that outlived the first one too.
+    ///
+    /// # Errors
+    /// The group cannot be read.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        if self.record.cgroup.is_none() {
+            return self.kill(signal);
+        }
+        self.group.signal(signal)?;
+        Ok(())
+    }
+
+    /// Freezes all processes.
+    ///
+    /// # Errors
+    /// It is not running, or does not stop in time.
+    pub fn pause(&self) -> Result<()> {
+        match self.status() {
+            Status::Running | Status::Created => Ok(self.group.freeze(PATIENCE)?),
+            other => Err(self.not_in(other, "pause")),
+        }
+    }
+
+    /// Lets all processes run again.
+    ///
+    /// # Errors
+    /// It is not paused.
+    pub fn resume(&self) -> Result<()> {
+        match self.status() {
+            Status::Paused => Ok(self.group.thaw(PATIENCE)?),
+            other => Err(self.not_in(other, "resume")),
+        }
+    }
+}
+
+impl Runtime {
+    /// Removes a container and all that belongs to it, half made or damaged ones too. `force` kills
+    /// one that runs, and is content when there is none.
+    ///
+    /// # Errors
+    /// There is none, it runs, or something of it does not go away.
+    pub fn delete(&self, id: &ContainerId, force: bool) -> Result<()> {
+        let dir = match Dir::open(&self.root, id) {
+            Err(error) if force && error.kind == Kind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let locked = dir.lock_within(if force { Duration::from_millis(500) } else { PATIENCE })?;
+        if !locked && !force {
+            return Err(Error::new(Kind::State, id.as_str(), "another command works on it"));
+        }
+        if !dir.is_current() {
+            return if force { Ok(()) } else { Err(crate::state::missing(id)) };
+        }
+        let record = dir.load()?;
+        let Some(record) = record else {
+            return self.delete_half_made(id, dir, force);
+        };
+        let group = cgroup::Cgroup::load(record.cgroup.clone());
+        let container = Container::new(dir, record, group);
+        match container.status() {
+            Status::Stopped => {}
+            Status::Created | Status::Creating if container.is_abandoned() => {}
+            _ if force => {}
+            Status::Created => {}
+            other => {
+                let cause =
+                    format!("cannot delete container that is not stopped: it is {}", other.name());
+                return Err(Error::new(Kind::State, id.as_str(), cause));
+            }
+        }
+        container.end()?;
+        container.remove()
+    }
+
+    /// One that was cut short before its record was written: its group follows from its
+    /// configuration.
+    fn delete_half_made(&self, id: &ContainerId, dir: Dir, force: bool) -> Result<()> {
+        if dir.is_locked() && !dir.lock_within(Duration::ZERO)? && !force {
+            return Err(Error::new(Kind::State, id.as_str(), "is being made"));
+        }
+        let spec = dir.read(crate::state::CONFIG).ok();
+        let spec = spec.and_then(|text| Spec::from_json(&text).ok());
+        if let Some(spec) = &spec {
+            crate::group::remove_unrecorded(self, id, spec)?;
+        }
+        dir.remove()
+    }
+}
+
+impl Container {
+    /// Made, or being made, by a program that is gone.
+    fn is_abandoned(&self) -> bool {
+        self.record.pid == 0
+    }
+
+    /// Ends all processes.
+    fn end(&self) -> Result<()> {
+        if let Some(handle) = pid::open(self.record.pid, self.record.start_time)? {
+            match sys::send_signal(handle.as_fd(), libc::SIGKILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(Error::errno(self.id(), "kill", errno)),
+            }
+            if !self.record.cgroup.is_none() {
+                self.group.kill(PATIENCE)?;
+            }
+            let ended = hook::wait_until(handle.as_fd(), Some(Instant::now() + PATIENCE));
+            if !ended.map_err(|errno| Error::errno(self.id(), "wait", errno))? {
+                let cause = "its first process does not end though it was killed";
+                return Err(Error::new(Kind::Timeout, self.id(), cause));
+            }
+        } else if !self.record.cgroup.is_none() && self.shares_pids() {
+            // Without a PID namespace of its own, processes outlive the first one.
+            self.group.kill(PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn shares_pids(&self) -> bool {
+        !self.group.pids().is_ok_and(|pids| pids.is_empty())
+    }
+
+    /// Removes the group and the directory, then runs `poststop` hooks; their failures are only
+    /// told (runtime.md, Lifecycle).
+    fn remove(self) -> Result<()> {
+        let hooks = self
+            .spec()
+            .ok()
+            .filter(|spec| spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()));
+        let mut state = self.state();
+        state.status = Status::Stopped;
+        state.pid = None;
+        if !self.record.cgroup.is_none() || self.record.cgroup.unit.is_some() {
+            self.group.destroy(PATIENCE)?;
+        }
+        if let Some(rdt) = &self.record.rdt {
+            remove_rdt(rdt)?;
+        }
+        self.dir.remove()?;
+        let Some(plan) = hooks.and_then(|spec| Plan::new(&spec).ok()) else { return Ok(()) };
+        let file = hook::state_file(&state)?;
+        for hook in &plan.hooks.poststop {
+            // The rest must run even so, and the container is gone.
+            let _ = hook::run_all(std::slice::from_ref(hook), file.as_fd());
+        }
+        Ok(())
+    }
+}
+
+fn remove_rdt(path: &std::path::Path) -> Result<()> {
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::path(path, "rmdir", &error))
+        }
+        _ => Ok(()),
+    }
+}

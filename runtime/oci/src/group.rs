@@ -1,0 +1,157 @@
+//! A container's control group, from wish to record.
+
+use crate::{ContainerId, Error, Kind, Result, Runtime};
+use cgroup::{Cgroup, Driver, Joiner, Layout, Mode, Request};
+use runtime_spec::Spec;
+use rustix::fd::BorrowedFd;
+
+/// Properties of a unit that annotations may set: they change when it is collected, not what its
+/// processes may do (CVE-2024-3154).
+const PROPERTIES: [&str; 3] = ["CollectMode", "TimeoutStopUSec", "TimeoutStopSec"];
+
+/// A group on its way; dropped before it is kept, it is removed.
+pub(crate) enum Group {
+    /// The caller wants none.
+    Disabled,
+    /// Made, with what a child needs to enter it.
+    Made(cgroup::Created, Joiner),
+    /// Made by systemd, which needs the process first.
+    Late,
+}
+
+impl From<cgroup::Error> for Error {
+    fn from(error: cgroup::Error) -> Error {
+        let kind = match error.kind() {
+            cgroup::Kind::Invalid => Kind::Invalid,
+            cgroup::Kind::Unsupported | cgroup::Kind::ControllerMissing => Kind::Unsupported,
+            cgroup::Kind::Timeout => Kind::Timeout,
+            _ => Kind::System(error.errno().map(rustix::io::Errno::from_raw_os_error)),
+        };
+        let text = error.to_string();
+        let cause = text.strip_prefix(error.subject()).unwrap_or(&text);
+        let cause = cause.trim_start_matches([':', ' ']).to_owned();
+        Error::new(kind, format!("cgroup {}", error.subject()), cause)
+    }
+}
+
+fn request<'a>(runtime: &Runtime, id: &'a ContainerId, spec: &'a Spec) -> Request<'a> {
+    let linux = spec.linux.as_ref();
+    Request {
+        path: linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty()),
+        driver: runtime.cgroups.unwrap_or_default(),
+        rootless: runtime.rootless,
+        resources: linux.and_then(|linux| linux.resources.as_ref()),
+        ..Request::new(id.as_str())
+    }
+}
+
+impl Group {
+    /// Makes the group, unless it can only be made with its process.
+    pub(crate) fn before(runtime: &Runtime, id: &ContainerId, spec: &Spec) -> Result<Group> {
+        match runtime.cgroups {
+            None => Ok(Group::Disabled),
+            Some(Driver::Systemd) => Ok(Group::Late),
+            Some(Driver::Cgroupfs) => {
+                let made = Cgroup::create(&request(runtime, id, spec))?;
+                apply(&made, spec)?;
+                let joiner = made.joiner()?;
+                Ok(Group::Made(made, joiner))
+            }
+        }
+    }
+
+    /// Makes it with its process, if it was not made before.
+    pub(crate) fn after(
+        self,
+        runtime: &Runtime,
+        id: &ContainerId,
+        pid: i32,
+        spec: &Spec,
+    ) -> Result<Group> {
+        let Group::Late = self else { return Ok(self) };
+        let properties = cgroup::systemd::properties(&spec.annotations, &PROPERTIES)?;
+        let request = Request {
+            pid: Some(pid.unsigned_abs()),
+            properties: &properties,
+            ..request(runtime, id, spec)
+        };
+        let made = Cgroup::create(&request)?;
+        apply(&made, spec)?;
+        made.add(pid.unsigned_abs())?;
+        let joiner = made.joiner()?;
+        Ok(Group::Made(made, joiner))
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Group::Late)
+    }
+
+    /// What the child joins by itself, and whether it is born in the v2 group.
+    pub(crate) fn joiner(&self) -> Option<(&Joiner, bool)> {
+        match self {
+            Group::Made(_, joiner) => Some((joiner, joiner.clone_into().is_some())),
+            Group::Disabled | Group::Late => None,
+        }
+    }
+
+    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Group::Made(_, joiner) => joiner.clone_into(),
+            Group::Disabled | Group::Late => None,
+        }
+    }
+
+    pub(crate) fn paths(&self) -> cgroup::Paths {
+        match self {
+            Group::Made(made, _) => made.paths().clone(),
+            Group::Disabled | Group::Late => cgroup::Paths::default(),
+        }
+    }
+
+    pub(crate) fn keep(self) -> Cgroup {
+        match self {
+            Group::Made(made, _) => made.keep(),
+            Group::Disabled | Group::Late => Cgroup::load(cgroup::Paths::default()),
+        }
+    }
+
+    /// What a mount of type `cgroup` shows.
+    pub(crate) fn shown(&self) -> Result<rootfs::Cgroups> {
+        let paths = self.paths();
+        if paths.is_none() {
+            return Ok(rootfs::Cgroups::Absent);
+        }
+        if Layout::detect()?.mode() == Mode::V2 {
+            let own = paths.places.first().map(cgroup::Place::dir).unwrap_or_default();
+            return Ok(rootfs::Cgroups::Unified { own });
+        }
+        let shown = paths.places.iter().map(|place| {
+            let name = place.mount.file_name().map(|name| name.to_string_lossy().into_owned());
+            let name = name.unwrap_or_default();
+            let others = place.controllers.iter().filter(|other| **other != name);
+            let aliases = others.filter(|other| !other.contains('=')).cloned().collect();
+            rootfs::Hierarchy { name, aliases, own: place.dir() }
+        });
+        Ok(rootfs::Cgroups::Legacy(shown.collect()))
+    }
+}
+
+fn apply(group: &Cgroup, spec: &Spec) -> Result<()> {
+    match spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
+        Some(resources) => Ok(group.apply(resources)?),
+        None => Ok(()),
+    }
+}
+
+/// Removes the group of a container whose record was never written.
+pub(crate) fn remove_unrecorded(runtime: &Runtime, id: &ContainerId, spec: &Spec) -> Result<()> {
+    if runtime.cgroups != Some(Driver::Cgroupfs) {
+        return Ok(());
+    }
+    match Cgroup::create(&request(runtime, id, spec)) {
+        Ok(made) => Ok(made.keep().destroy(crate::delete::PATIENCE)?),
+        // Processes in it are another container's: this one had none yet.
+        Err(error) if error.kind() == cgroup::Kind::InUse => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

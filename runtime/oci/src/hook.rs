@@ -1,0 +1,161 @@
+//! Hooks: programs run at points of the lifecycle (config.md, POSIX-platform Hooks).
+
+use crate::sync::{Fault, Step};
+use crate::sys::{self, Strings};
+use crate::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SeekFrom};
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// A hook that can be run: checked, and ready for the kernel.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    path: CString,
+    args: Strings,
+    env: Strings,
+    timeout: Option<Duration>,
+}
+
+impl Hook {
+    fn new(subject: &str, wire: &runtime_spec::Hook) -> Result<Hook> {
+        if !wire.path.is_absolute() {
+            return Err(Error::invalid(format!("{subject}.path"), "must be an absolute path"));
+        }
+        let zero = |_| Error::invalid(subject, "holds a zero byte");
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(zero);
+        let texts =
+            |list: &[String]| list.iter().map(|s| text(s.as_bytes())).collect::<Result<Vec<_>>>();
+        let path = text(wire.path.as_os_str().as_bytes())?;
+        let args = if wire.args.is_empty() { vec![path.clone()] } else { texts(&wire.args)? };
+        let timeout = match wire.timeout {
+            Some(seconds @ 1..) => Some(Duration::from_secs(seconds.unsigned_abs())),
+            Some(other) => {
+                let cause = format!("{other}: want more than zero seconds");
+                return Err(Error::invalid(format!("{subject}.timeout"), cause));
+            }
+            None => None,
+        };
+        Ok(Hook { path, args: Strings::new(args), env: Strings::new(texts(&wire.env)?), timeout })
+    }
+
+    /// Checks a list of hooks.
+    pub(crate) fn list(kind: &str, wire: &[runtime_spec::Hook]) -> Result<Vec<Hook>> {
+        let one = |(index, hook)| Hook::new(&format!("hooks.{kind}[{index}]"), hook);
+        wire.iter().enumerate().map(one).collect()
+    }
+
+    /// Runs it to its end. Allocates nothing.
+    fn run(&self, state: BorrowedFd<'_>, index: u32) -> std::result::Result<(), Fault> {
+        let fail = |errno| Fault::Step(Step::Hook, index, errno);
+        rustix::fs::seek(state, SeekFrom::Start(0)).map_err(fail)?;
+        let child = sys::spawn(0, None, &mut || {
+            sys::reset_signals();
+            let ready = sys::place(state, 0).and_then(|()| sys::close_on_exec_from(3));
+            ready.map_or(126, |()| {
+                sys::exec(&self.path, &self.args, &self.env);
+                127
+            })
+        });
+        let child = child.map_err(fail)?;
+        let status = match self.ended(child.pidfd.as_fd()) {
+            Ok(true) => reap(&child.pidfd).map_err(fail)?,
+            Ok(false) => {
+                let _ = rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL);
+                let _ = reap(&child.pidfd);
+                return Err(Fault::Step(Step::HookTimeout, index, Errno::TIMEDOUT));
+            }
+            Err(errno) => return Err(fail(errno)),
+        };
+        if status == 0 {
+            return Ok(());
+        }
+        Err(Fault::Step(Step::HookStatus, index, sys::errno(status)))
+    }
+
+    /// Waits for its end; false when its time is up.
+    fn ended(&self, pidfd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+        let limit = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        wait_until(pidfd, limit)
+    }
+}
+
+/// Waits until a process has ended; false when the time came first.
+pub(crate) fn wait_until(
+    pidfd: BorrowedFd<'_>,
+    limit: Option<Instant>,
+) -> rustix::io::Result<bool> {
+    loop {
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Err(Errno::INTR) => {}
+            other => return other.map(|ready| ready > 0),
+        }
+    }
+}
+
+/// Takes the exit of a child; its code, or 128 and the signal.
+pub(crate) fn reap(pidfd: &OwnedFd) -> rustix::io::Result<i32> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => {}
+            other => {
+                let status = other?;
+                let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
+                let signal =
+                    status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
+                return Ok(code.or(signal.map(|signal| 128 + signal)).unwrap_or(255));
+            }
+        }
+    }
+}
+
+/// Runs hooks in their order; the first failure ends it. Allocates nothing.
+pub(crate) fn run_all(hooks: &[Hook], state: BorrowedFd<'_>) -> std::result::Result<(), Fault> {
+    hooks.iter().enumerate().try_for_each(|(index, hook)| hook.run(state, index as u32))
+}
+
+/// A failed hook in words.
+pub(crate) fn explain(kind: &str, fault: Fault) -> Error {
+    let Fault::Step(step, index, errno) = fault else {
+        return Error::new(crate::Kind::Hook, format!("hooks.{kind}"), "failed");
+    };
+    let cause = match (step, errno.raw_os_error()) {
+        (Step::HookTimeout, _) => "did not end within its timeout and was killed".to_owned(),
+        (Step::HookStatus, 127) => "could not be executed, or ended with status 127".to_owned(),
+        (Step::HookStatus, code @ 129..) => format!("was ended by signal {}", code - 128),
+        (Step::HookStatus, code) => format!("ended with status {code}"),
+        _ => crate::error::words(errno),
+    };
+    Error::new(crate::Kind::Hook, format!("hooks.{kind}[{index}]"), cause)
+}
+
+/// A file in memory that holds the state for hooks to read.
+pub(crate) fn state_file(state: &runtime_spec::State) -> Result<OwnedFd> {
+    let fail = |errno| Error::errno("state for hooks", "memfd", errno);
+    let file = rustix::fs::memfd_create("state", MemfdFlags::CLOEXEC).map_err(fail)?;
+    fill_state(&file, state)?;
+    Ok(file)
+}
+
+/// Writes the state into such a file.
+pub(crate) fn fill_state(file: &OwnedFd, state: &runtime_spec::State) -> Result<()> {
+    let fail = |errno| Error::errno("state for hooks", "write", errno);
+    let text = serde_json::to_vec(state)
+        .map_err(|error| Error::invalid("state for hooks", error.to_string()))?;
+    rustix::fs::ftruncate(file, 0).map_err(fail)?;
+    let mut done = 0;
+    while done < text.len() {
+        done += rustix::io::pwrite(file, &text[done..], done as u64).map_err(fail)?;
+    }
+    Ok(())
+}

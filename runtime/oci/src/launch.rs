@@ -1,0 +1,154 @@
+//! Starting a child, and the talk with it while it sets itself up.
+
+use crate::namespace::{self, Join};
+use crate::sync::{self, At, Fault, Step, Word};
+use crate::sys::{self, Spawned};
+use crate::{Error, Kind, Result, hook};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// How a child is made.
+pub(crate) struct Launch<'a> {
+    pub(crate) joins: &'a [Join],
+    /// Namespaces made new, as flags.
+    pub(crate) new: u64,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+}
+
+impl Launch<'_> {
+    /// Makes the child.
+    pub(crate) fn run(&self, body: &mut dyn FnMut() -> i32) -> std::result::Result<Spawned, Fault> {
+        if self.joins.is_empty() {
+            return sys::spawn(self.new, self.cgroup, body).at(Step::Clone);
+        }
+        let mut made = Err(Fault::Step(Step::Clone, 0, Errno::SRCH));
+        sys::aside(&mut || {
+            made = namespace::enter(self.joins)
+                .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno))
+                .and_then(|()| {
+                    sys::spawn(self.new | sys::PARENT, self.cgroup, body).at(Step::Clone)
+                });
+            0
+        })
+        .at(Step::Clone)?;
+        made
+    }
+}
+
+/// A child that is killed when it is not kept.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pidfd: Option<OwnedFd>,
+    sync: OwnedFd,
+}
+
+impl Child {
+    pub(crate) fn new(spawned: Spawned, sync: OwnedFd) -> Child {
+        Child { pid: spawned.pid, pidfd: Some(spawned.pidfd), sync }
+    }
+
+    pub(crate) fn go(&self) -> Result<()> {
+        match sync::say(self.sync.as_fd(), Word::Go) {
+            // It has ended; what it last said tells why.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(Error::errno(format!("process {}", self.pid), "send", errno)),
+        }
+    }
+
+    /// What it says next; its end is a failure.
+    pub(crate) fn hear(&self, explain: impl Fn(Fault) -> Error) -> Result<(Word, Option<OwnedFd>)> {
+        match sync::hear(self.sync.as_fd()) {
+            Ok(Some((Word::Failed(fault), _))) => Err(explain(fault)),
+            Ok(Some(heard)) => Ok(heard),
+            Ok(None) => Err(self.ended()),
+            Err(errno) => Err(Error::errno(format!("process {}", self.pid), "receive", errno)),
+        }
+    }
+
+    /// The end of the talk: nothing when the program was executed.
+    pub(crate) fn executed(&self, explain: impl Fn(Fault) -> Error) -> Result<()> {
+        match sync::hear(self.sync.as_fd()) {
+            Ok(Some((Word::Failed(fault), _))) => Err(explain(fault)),
+            Ok(Some(_) | None) => Ok(()),
+            Err(errno) => Err(Error::errno(format!("process {}", self.pid), "receive", errno)),
+        }
+    }
+
+    fn ended(&self) -> Error {
+        let subject = "container's process";
+        let status = self.pidfd.as_ref().map(|fd| {
+            // It closed its side, so it is ending.
+            let _ = hook::wait_until(fd.as_fd(), None);
+            hook::reap(fd)
+        });
+        let cause = match status {
+            Some(Ok(code @ 129..)) => format!(
+                "was ended by signal {} while it was set up (memory limit too low?)",
+                code - 128
+            ),
+            Some(Ok(code)) => format!("ended with status {code} while it was set up"),
+            _ => "ended while it was set up".to_owned(),
+        };
+        Error::new(Kind::System(None), subject, cause)
+    }
+
+    /// It stays.
+    pub(crate) fn keep(mut self) -> Option<OwnedFd> {
+        self.pidfd.take()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            // It may have ended already, and even have been waited for.
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = hook::reap(&pidfd);
+        }
+    }
+}
+
+/// The file that takes the place of the runtime's executable in a child: nobody can run it, and
+/// writing to it harms nobody. `None` on kernels where a process cannot change what it runs.
+pub(crate) fn disguise() -> Result<Option<OwnedFd>> {
+    if !sys::can_leave_exe() {
+        return Ok(None);
+    }
+    let fail = |errno| Error::errno("runtime's own executable", "memfd", errno);
+    let name = "podloom-init";
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+        // Kernels before 6.3 do not know the flag, and make every such file executable.
+        .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC));
+    file.map(Some).map_err(fail)
+}
+
+/// How long the owner of a socket may leave us waiting.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Connects to a socket of the caller's that takes a terminal or a process handle.
+pub(crate) fn connect(what: &str, path: &std::path::Path) -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let fail = |errno| Error::errno(format!("{what} {}", path.display()), "connect", errno);
+    let address = SocketAddrUnix::new(path).map_err(fail)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let socket = socket.map_err(fail)?;
+    let until = std::time::Instant::now() + ANSWER;
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            // Nobody takes the connections that wait already.
+            Err(Errno::AGAIN) if std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(Errno::AGAIN) => return Err(fail(Errno::TIMEDOUT)),
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    rustix::io::ioctl_fionbio(&socket, false).map_err(fail)?;
+    Ok(socket)
+}

@@ -1,0 +1,249 @@
+//! What is kept of a container between commands: a directory for each, below the state root.
+
+use crate::{ContainerId, Error, Kind, Result};
+use runtime_spec::NamespaceKind;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// File of the record.
+const RECORD: &str = "state.json";
+/// The configuration as it was when the container was made.
+pub(crate) const CONFIG: &str = "config.json";
+/// Socket on which the first process waits, while the container is made.
+pub(crate) const GATE_EARLY: &str = "creating.sock";
+/// The same socket once the container can be started.
+pub(crate) const GATE: &str = "start.sock";
+/// A record has about one kilobyte; annotations count.
+const RECORD_MAX: usize = runtime_spec::DOCUMENT_MAX;
+
+/// What is recorded of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// Seconds since 1970 when it was made, and nanoseconds.
+    pub(crate) created: (u64, u32),
+    /// User who made it.
+    pub(crate) owner: u32,
+    /// First process; 0 before there is one.
+    pub(crate) pid: i32,
+    /// When it was started, in ticks since boot: tells it from a later one with its number.
+    pub(crate) start_time: u64,
+    pub(crate) namespaces: Vec<NamespaceKind>,
+    pub(crate) cgroup: cgroup::Paths,
+    #[serde(default)]
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Group of resctrl that was made for it.
+    #[serde(default)]
+    pub(crate) rdt: Option<PathBuf>,
+}
+
+/// The directory of one container, held open.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    pub(crate) path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Dir {
+    /// Makes the directory of a new container, and locks it against other commands.
+    pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<Dir> {
+        std::fs::create_dir_all(root).map_err(|error| Error::path(root, "mkdir", &error))?;
+        let path = root.join(id.as_str());
+        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let cause = "container with given ID already exists";
+                return Err(Error::new(Kind::Exists, id.as_str(), cause));
+            }
+            Err(errno) => return Err(Error::errno(path.display().to_string(), "mkdir", errno)),
+        }
+        let dir = Dir::open_path(id, path)?;
+        dir.lock()?;
+        Ok(dir)
+    }
+
+    /// Opens the directory of a container that exists.
+    pub(crate) fn open(root: &Path, id: &ContainerId) -> Result<Dir> {
+        Dir::open_path(id, root.join(id.as_str()))
+    }
+
+    fn open_path(id: &ContainerId, path: PathBuf) -> Result<Dir> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Dir { path, fd }),
+            Err(Errno::NOENT) => Err(missing(id)),
+            Err(errno) => Err(Error::errno(path.display().to_string(), "open", errno)),
+        }
+    }
+
+    /// Waits until no other command makes or removes this container.
+    pub(crate) fn lock(&self) -> Result<()> {
+        loop {
+            match rustix::fs::flock(&self.fd, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(Error::errno(self.path.display().to_string(), "flock", errno));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether the path still leads to this directory: it was not removed while we waited.
+    pub(crate) fn is_current(&self) -> bool {
+        let (Ok(mine), Ok(there)) = (rustix::fs::fstat(&self.fd), rustix::fs::stat(&self.path))
+        else {
+            return false;
+        };
+        (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+    }
+
+    /// Writes the record, whole or not at all.
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        const NEW: &str = "state.json.new";
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::invalid(record.id.as_str(), error.to_string()))?;
+        self.write(NEW, &text)?;
+        rustix::fs::renameat(&self.fd, NEW, &self.fd, RECORD)
+            .map_err(|errno| self.failed(RECORD, "rename", errno))
+    }
+
+    /// The record; `None` when there is none yet, or it cannot be understood.
+    pub(crate) fn load(&self) -> Result<Option<Record>> {
+        match self.read(RECORD) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(Error { kind: Kind::System(Some(Errno::NOENT)), .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let fail = |errno| self.failed(name, "write", errno);
+        let file =
+            rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600)).map_err(fail)?;
+        let mut left = bytes;
+        while !left.is_empty() {
+            let written = rustix::io::write(&file, left).map_err(fail)?;
+            left = &left[written..];
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
+            .map_err(|errno| self.failed(name, "open", errno))?;
+        let mut text = Vec::new();
+        let bound = RECORD_MAX as u64 + 1;
+        std::io::Read::read_to_end(
+            &mut std::io::Read::take(std::fs::File::from(file), bound),
+            &mut text,
+        )
+        .map_err(|error| Error::path(&self.path.join(name), "read", &error))?;
+        Ok(text)
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+            .map_err(|errno| self.failed(to, "rename", errno))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    pub(crate) fn unlink(&self, name: &str) -> Result<bool> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed(name, "unlink", errno)),
+        }
+    }
+
+    /// Removes the directory and all in it.
+    pub(crate) fn remove(self) -> Result<()> {
+        for name in [GATE, GATE_EARLY, CONFIG, RECORD] {
+            self.unlink(name)?;
+        }
+        match std::fs::remove_dir(&self.path) {
+            Ok(()) => Ok(()),
+            // Something else is in it: a file half written, or what an operator put there.
+            Err(_) => std::fs::remove_dir_all(&self.path)
+                .map_err(|error| Error::path(&self.path, "remove", &error)),
+        }
+    }
+
+    /// A path by which a socket in it can be named, however long the directory's own path is.
+    pub(crate) fn short_path(&self, name: &str) -> String {
+        use rustix::fd::AsRawFd;
+        format!("/proc/self/fd/{}/{name}", self.fd.as_fd().as_raw_fd())
+    }
+
+    fn failed(&self, name: &str, what: &str, errno: Errno) -> Error {
+        Error::errno(self.path.join(name).display().to_string(), what, errno)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The words that callers look for.
+pub(crate) fn missing(id: &ContainerId) -> Error {
+    Error::new(Kind::NotFound, id.as_str(), "container does not exist")
+}
+
+/// Names of all containers, those half made included.
+pub(crate) fn names(root: &Path) -> Result<Vec<ContainerId>> {
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::path(root, "read", &error)),
+    };
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| ContainerId::new(&name).ok())
+        .filter(|id| root.join(id.as_str()).is_dir())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+impl Dir {
+    /// Whether a command that makes, starts or removes the container is at work.
+    pub(crate) fn is_locked(&self) -> bool {
+        // Opened anew: a lock taken by this very descriptor would not be seen.
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let Ok(other) = rustix::fs::open(&self.path, flags, Mode::empty()) else { return false };
+        rustix::fs::flock(&other, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    }
+
+    /// Takes the lock within a time.
+    pub(crate) fn lock_within(&self, limit: std::time::Duration) -> Result<bool> {
+        let until = std::time::Instant::now() + limit;
+        loop {
+            match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if std::time::Instant::now() < until => {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+                Err(Errno::WOULDBLOCK) => return Ok(false),
+                Err(errno) => {
+                    return Err(Error::errno(self.path.display().to_string(), "flock", errno));
+                }
+            }
+        }
+    }
+}

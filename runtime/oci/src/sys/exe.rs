@@ -1,0 +1,120 @@
+//! The host's program leaves a process before the container can see it.
+//!
+//! Until it executes the container's program, a child of ours is an image of the host's executable,
+//! and the kernel lets it be found as `/proc/self/exe`: a script or an ELF file of the image may name
+//! that as its interpreter, run the host's program inside the container, and then open it for
+//! writing from there (CVE-2019-5736). Copies of the executable made at each start cost more than
+//! all the rest. Instead the child turns its file mappings into memory of its own and gives the
+//! kernel another file as its executable: an empty one in memory, which nobody can run or gain by
+//! writing to.
+#![allow(unsafe_code, reason = "replaces the mappings of the running program")]
+
+use super::{check, last};
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::io::Result;
+
+const SET_MM: libc::c_int = 35;
+const SET_MM_MAP: libc::c_ulong = 14;
+const SET_MM_MAP_SIZE: libc::c_ulong = 15;
+
+/// `prctl_mm_map` of linux/prctl.h.
+#[repr(C)]
+struct Layout {
+    addresses: [u64; 11],
+    auxv: u64,
+    auxv_size: u32,
+    exe: u32,
+}
+
+/// Whether this kernel lets a process change what its executable is.
+pub(crate) fn can_leave_exe() -> bool {
+    let mut size = 0_u32;
+    // SAFETY: the kernel writes one number.
+    let done = unsafe { libc::prctl(SET_MM, SET_MM_MAP_SIZE, &raw mut size, 0, 0) };
+    done == 0 && size as usize == size_of::<Layout>()
+}
+
+/// Makes `file` the executable of this process, which must have one thread and nobody's memory but
+/// its own.
+pub(crate) fn leave_exe(file: BorrowedFd<'_>) -> Result<()> {
+    let mut addresses = (u64::MAX, 0);
+    for header in headers().iter().filter(|header| header.p_type == libc::PT_LOAD) {
+        let map = Map::of(header);
+        addresses = (addresses.0.min(map.start as u64), addresses.1.max(map.end as u64));
+        privatize(&map)?;
+    }
+    // Only the file matters; the addresses have to be in order, and are of use to nobody.
+    // SAFETY: asks for the present end of the heap.
+    let heap = unsafe { libc::syscall(libc::SYS_brk, 0) } as u64;
+    let (start, end) = addresses;
+    let addresses = [start, end, start, end, heap, heap, end, start, start, start, start];
+    let layout = Layout { addresses, auxv: 0, auxv_size: 0, exe: file.as_raw_fd() as u32 };
+    let size = size_of::<Layout>();
+    // SAFETY: the structure has the size told and outlives the call.
+    check(i64::from(unsafe { libc::prctl(SET_MM, SET_MM_MAP, &raw const layout, size, 0) }))
+        .map(drop)
+}
+
+/// Part of the program that is mapped from its file.
+struct Map {
+    start: usize,
+    end: usize,
+    prot: libc::c_int,
+}
+
+/// The program's headers, as the kernel told us where they are.
+fn headers() -> &'static [libc::Elf64_Phdr] {
+    // SAFETY: the kernel gives the address and number of the headers of the running program, which
+    // stay mapped; a copy of them is put to the same address.
+    unsafe {
+        let first = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
+        if first.is_null() {
+            return &[];
+        }
+        std::slice::from_raw_parts(first, libc::getauxval(libc::AT_PHNUM) as usize)
+    }
+}
+
+impl Map {
+    fn of(header: &libc::Elf64_Phdr) -> Map {
+        // Where the program was loaded: the headers' address less the one that they name.
+        let own = headers().iter().find(|header| header.p_type == libc::PT_PHDR);
+        // SAFETY: asks for a number.
+        let at = unsafe { libc::getauxval(libc::AT_PHDR) };
+        let base = own.map_or(0, |own| at.wrapping_sub(own.p_vaddr)) as usize;
+        let start = base.wrapping_add(header.p_vaddr as usize);
+        let end = (start + header.p_filesz as usize + 0xfff) & !0xfff;
+        let bit = |flag, prot| if header.p_flags & flag != 0 { prot } else { 0 };
+        let prot = bit(libc::PF_R, libc::PROT_READ)
+            | bit(libc::PF_W, libc::PROT_WRITE)
+            | bit(libc::PF_X, libc::PROT_EXEC);
+        Map { start: start & !0xfff, end, prot }
+    }
+}
+
+/// Puts a private copy of a mapping into its place.
+fn privatize(map: &Map) -> Result<()> {
+    let length = map.end - map.start;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let write = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a fresh mapping; the copy reads a readable mapping of the same length; mremap puts
+    // identical bytes with identical rights where they were, in one step, so that running code and
+    // references stay valid.
+    unsafe {
+        let copy = libc::mmap(std::ptr::null_mut(), length, write, kind, -1, 0);
+        if copy == libc::MAP_FAILED {
+            return Err(last());
+        }
+        let old = map.start as *mut libc::c_void;
+        if map.prot & libc::PROT_READ == 0 {
+            check(i64::from(libc::mprotect(old, length, libc::PROT_READ)))?;
+        }
+        std::ptr::copy_nonoverlapping(old.cast::<u8>(), copy.cast::<u8>(), length);
+        check(i64::from(libc::mprotect(copy, length, map.prot)))?;
+        let flags = libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE;
+        if libc::mremap(copy, length, length, flags, old) == libc::MAP_FAILED {
+            return Err(last());
+        }
+    }
+    Ok(())
+}
