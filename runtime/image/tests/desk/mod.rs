@@ -145,7 +145,9 @@ fn walk(root: &Path, dir: &Path, links: &mut Links, found: &mut BTreeMap<String,
         };
         let twin = links.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone()).clone();
         let twin = if meta.nlink() > 1 && !kind.is_dir() { twin } else { String::new() };
-        let time = if kind.is_dir() { 0 } else { meta.mtime() };
+        // Whiteouts have no time of their own.
+        let is_whiteout = kind.is_char_device() && meta.rdev() == 0;
+        let time = if kind.is_dir() || is_whiteout { 0 } else { meta.mtime() };
         let text = format!(
             "{what} mode {:o} owner {}:{} time {time} twin {twin:?} attributes {}",
             meta.mode(),
