@@ -90,10 +90,11 @@ fn write_yaml(doc: &Value, indent: usize, text: &mut String) {
         } else if is_block {
             let mut inner = String::new();
             write_yaml(value, indent + 2, &mut inner);
+            text.push(' ');
             text.push_str(inner.trim_start_matches(' '));
         } else {
             let space = if head.is_empty() { "" } else { " " };
-            text.push_str(&format!("{}{value}\n", if head.ends_with('-') { " " } else { space }));
+            text.push_str(&format!("{space}{value}\n"));
         }
     };
     match doc {
@@ -128,6 +129,23 @@ pub(crate) fn fault(fault: &Fault, form: Option<Form>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn yaml_nests_what_json_nests() {
+        let doc = serde_json::json!([
+            {"a": {"b": [1, "x: y"], "empty": [], "none": null}, "c": "line\nline"},
+            [[true]],
+            "text"
+        ]);
+        let mut text = String::new();
+        write_yaml(&doc, 0, &mut text);
+        let want = "- \"a\":\n    \"b\":\n      - 1\n      - \"x: y\"\n    \"empty\": []\n    \
+                    \"none\": null\n  \"c\": \"line\\nline\"\n- - - true\n- \"text\"\n";
+        assert_eq!(text, want);
+        let mut scalar = String::new();
+        write_yaml(&serde_json::json!({}), 0, &mut scalar);
+        assert_eq!(scalar, "{}\n");
+    }
 
     #[test]
     fn columns_line_up_and_control_characters_do_not_pass() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How often lines are drawn.
 const FRAME: Duration = Duration::from_millis(100);
 /// Width of a bar, in characters.
-const BAR: usize = 30;
+const BAR: usize = 24;
 
 /// Shows how far work is, beside the work.
 pub(super) struct Bars {
@@ -180,7 +180,7 @@ mod tests {
         let lines = lines(&report(3), 60, 24);
         assert_eq!(lines.len(), 4);
         assert!(lines[0].starts_with("docker.io/library/a:1: fetching, 0/3 layers, 500 B/3"));
-        assert!(lines[1].contains("[===============               ] 500 B/1.0 kB"), "{lines:?}");
+        assert!(lines[1].contains("[============            ] 500 B/1.0 kB"), "{lines:?}");
         assert!(lines.iter().all(|line| line.chars().count() < 60));
         let few = super::lines(&report(200), 60, 10);
         assert_eq!(few.len(), 2, "only what is at work: {few:?}");

@@ -26,7 +26,7 @@ pub struct Summary {
     pub added: u64,
     /// Operating system and architecture.
     pub platform: String,
-    /// The user that its configuration names, as written there.
+    /// The user that its configuration names, USER or USER:GROUP; `0` where it names none.
     pub user: String,
     /// The user as a number, where it is one.
     pub uid: Option<u32>,

@@ -21,7 +21,7 @@ pub struct Image {
     pub added: u64,
     /// Operating system and architecture, like `linux/amd64`.
     pub platform: String,
-    /// The user that its configuration names, as written there.
+    /// The user that its configuration names, USER or USER:GROUP.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Never removed by a collection of unused images.
