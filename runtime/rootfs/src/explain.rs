@@ -10,8 +10,9 @@ impl Plan {
     /// tried, the kernel's answer, and what to do where that is known.
     pub fn explain(&self, failure: Failure) -> Error {
         let cause = format!("{}: {}", self.tried(failure), failure.errno);
-        let refused = matches!(failure.call, Call::OnProc | Call::Source | Call::Identity)
-            || (failure.call == Call::Resolve && failure.errno == Errno::LOOP);
+        let refused =
+            matches!(failure.call, Call::OnProc | Call::Source | Call::Identity | Call::Null)
+                || (failure.call == Call::Resolve && failure.errno == Errno::LOOP);
         Error {
             kind: if refused { ErrorKind::Refused } else { ErrorKind::Kernel(failure.errno) },
             subject: self.subject(failure),
@@ -85,6 +86,7 @@ impl Plan {
             Call::Inspect => "looking at the file".to_owned(),
             Call::OnProc => "the place is on procfs, where nothing may be mounted".to_owned(),
             Call::Source => "the source is not what this place must have".to_owned(),
+            Call::Null => "the container's /dev/null is not the null device".to_owned(),
             Call::Identity => "what is there is not the device it has to be".to_owned(),
         }
     }
@@ -120,9 +122,7 @@ impl Plan {
                 "the terminal must be of a devpts in the container's mount namespace"
             }
             (Stage::Console, Call::Source | Call::Resolve, _) => "mount a devpts at /dev/pts",
-            (Stage::Masked, Call::Resolve | Call::Identity, _) => {
-                "masked files are covered with the container's /dev/null"
-            }
+            (_, Call::Null, _) => "masked files are covered with it",
             (_, Call::CopyUp, Errno::NOSPC) => "the tmpfs is smaller than what it covers",
             _ => return None,
         })

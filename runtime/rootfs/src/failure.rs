@@ -99,6 +99,8 @@ numbered! {
         Source,
         /// A check: a device is not the one it has to be.
         Identity,
+        /// A check: the container's `/dev/null` is not the null device.
+        Null,
     }
 }
 

@@ -50,12 +50,12 @@ impl Mounted<'_> {
 
     /// The container's `/dev/null`: the device with that number, not whatever has that name.
     fn null(&self) -> Step<OwnedFd> {
-        let null = resolve::find(self.root(), c"dev/null", Links::Refused).at(Call::Resolve)?;
-        let stat = fstat(&null).at(Call::Inspect)?;
+        let null = resolve::find(self.root(), c"dev/null", Links::Refused).at(Call::Null)?;
+        let stat = fstat(&null).at(Call::Null)?;
         let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
         match character && stat.st_rdev == NULL {
             true => Ok(null),
-            false => Err(Fault::new(Call::Identity, Errno::NXIO)),
+            false => Err(Fault::new(Call::Null, Errno::NXIO)),
         }
     }
 
