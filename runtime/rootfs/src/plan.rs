@@ -85,16 +85,29 @@ impl Plan {
             id_maps: Vec::new(),
             warnings: Vec::new(),
         };
-        if !plan.own_mounts && !spec.mounts.is_empty() {
-            let cause = "need a mount namespace of the container's own";
-            return Err(Error::invalid("mounts", cause));
-        }
+        plan.check_namespace(!spec.mounts.is_empty())?;
         for (index, mount) in spec.mounts.iter().enumerate() {
             let step = mount_step(&mut plan, (index, mount), linux, situation)?;
             plan.mounts.push(step);
         }
         plan.plan_devices(linux)?;
         Ok(plan)
+    }
+
+    /// Without a mount namespace of its own the container's mounts would be the host's.
+    fn check_namespace(&self, mounts: bool) -> Result<(), Error> {
+        let wanted = [
+            ("mounts", mounts),
+            ("root.readonly", self.root_read_only),
+            ("linux.maskedPaths", !self.masked.is_empty()),
+            ("linux.readonlyPaths", !self.read_only.is_empty()),
+        ];
+        match wanted.iter().find(|(_, present)| *present && !self.own_mounts) {
+            Some((subject, _)) => {
+                Err(Error::invalid(*subject, "needs a mount namespace of the container's own"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn plan_devices(&mut self, linux: &Linux) -> Result<(), Error> {
