@@ -126,8 +126,16 @@ impl Runtime {
         }
         let spec = dir.read(crate::state::CONFIG).ok();
         let spec = spec.and_then(|text| Spec::from_json(&text).ok());
-        if let Some(spec) = &spec {
-            crate::group::remove_unrecorded(self, id, spec)?;
+        match &spec {
+            // The record was there, so the group, if it exists, is this container's.
+            Some(spec) if dir.has(crate::state::RECORD) => {
+                if let Some(group) = crate::group::of_damaged(self, spec)? {
+                    group.kill(PATIENCE)?;
+                    group.destroy(PATIENCE)?;
+                }
+            }
+            Some(spec) => crate::group::remove_unrecorded(self, id, spec)?,
+            None => {}
         }
         dir.remove()
     }

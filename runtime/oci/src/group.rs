@@ -2,7 +2,7 @@
 
 use crate::{ContainerId, Error, Kind, Result, Runtime};
 use cgroup::{Cgroup, Driver, Joiner, Layout, Mode, Request};
-use runtime_spec::Spec;
+use runtime_spec::{DeviceKind, DeviceRule, Resources, Spec};
 use rustix::fd::BorrowedFd;
 
 /// Properties of a unit that annotations may set: they change when it is collected, not what its
@@ -53,7 +53,7 @@ impl Group {
             Some(Driver::Systemd) => Ok(Group::Late),
             Some(Driver::Cgroupfs) => {
                 let made = Cgroup::create(&request(runtime, id, spec))?;
-                apply(&made, spec)?;
+                made.apply(&resources(runtime, spec))?;
                 let joiner = made.joiner()?;
                 Ok(Group::Made(made, joiner))
             }
@@ -76,7 +76,7 @@ impl Group {
             ..request(runtime, id, spec)
         };
         let made = Cgroup::create(&request)?;
-        apply(&made, spec)?;
+        made.apply(&resources(runtime, spec))?;
         made.add(pid.unsigned_abs())?;
         let joiner = made.joiner()?;
         Ok(Group::Made(made, joiner))
@@ -136,11 +136,42 @@ impl Group {
     }
 }
 
-fn apply(group: &Cgroup, spec: &Spec) -> Result<()> {
-    match spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        Some(resources) => Ok(group.apply(resources)?),
-        None => Ok(()),
+/// Devices that every container may use (config-linux.md, Default Devices): kind, major and minor
+/// number, access. Terminals are those of its devpts; making a device file gives no access.
+const DEVICES: [(DeviceKind, Option<i64>, Option<i64>, &str); 10] = [
+    (DeviceKind::Char, None, None, "m"),
+    (DeviceKind::Block, None, None, "m"),
+    (DeviceKind::Char, Some(1), Some(3), "rwm"),
+    (DeviceKind::Char, Some(1), Some(5), "rwm"),
+    (DeviceKind::Char, Some(1), Some(7), "rwm"),
+    (DeviceKind::Char, Some(1), Some(8), "rwm"),
+    (DeviceKind::Char, Some(1), Some(9), "rwm"),
+    (DeviceKind::Char, Some(5), Some(0), "rwm"),
+    (DeviceKind::Char, Some(5), Some(2), "rwm"),
+    (DeviceKind::Char, Some(136), None, "rwm"),
+];
+
+/// The limits of a configuration. Devices that it does not name are denied, but for those that
+/// every container has.
+fn resources(runtime: &Runtime, spec: &Spec) -> Resources {
+    let wire = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    let mut resources = wire.cloned().unwrap_or_default();
+    if runtime.rootless && resources.devices.is_empty() {
+        // Without rights there is no device to be had, and no right to say so.
+        return resources;
     }
+    if resources.devices.is_empty() {
+        let all = DeviceRule { access: Some("rwm".to_owned()), ..DeviceRule::default() };
+        resources.devices.push(all);
+    }
+    resources.devices.extend(DEVICES.iter().map(|(kind, major, minor, access)| DeviceRule {
+        allow: true,
+        kind: Some(*kind),
+        major: *major,
+        minor: *minor,
+        access: Some((*access).to_owned()),
+    }));
+    resources
 }
 
 /// Removes the group of a container whose record was never written.
@@ -154,4 +185,23 @@ pub(crate) fn remove_unrecorded(runtime: &Runtime, id: &ContainerId, spec: &Spec
         Err(error) if error.kind() == cgroup::Kind::InUse => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The group of a container whose record is damaged: by its configuration, when that names it.
+pub(crate) fn of_damaged(runtime: &Runtime, spec: &Spec) -> Result<Option<Cgroup>> {
+    let path = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    let Some(path) = path.filter(|path| path.starts_with('/')) else { return Ok(None) };
+    if runtime.cgroups != Some(Driver::Cgroupfs) {
+        return Ok(None);
+    }
+    let path = cgroup::RelPath::parse(path)?;
+    let place = |tree: &cgroup::Hierarchy| cgroup::Place {
+        mount: tree.mount.clone(),
+        path: path.clone(),
+        version: tree.version,
+        controllers: tree.controllers.clone(),
+        made: usize::from(!path.is_root()),
+    };
+    let places = Layout::detect()?.hierarchies().iter().map(place).collect();
+    Ok(Some(Cgroup::load(cgroup::Paths { places, ..cgroup::Paths::default() })))
 }

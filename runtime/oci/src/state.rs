@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// File of the record.
-const RECORD: &str = "state.json";
+pub(crate) const RECORD: &str = "state.json";
 /// The configuration as it was when the container was made.
 pub(crate) const CONFIG: &str = "config.json";
 /// Socket on which the first process waits, while the container is made.
