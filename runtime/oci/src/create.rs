@@ -54,7 +54,7 @@ impl Runtime {
         bundle: &Bundle,
         options: &CreateOptions,
     ) -> Result<Created> {
-        let ready = Ready::new(id, bundle, options)?;
+        let ready = Ready::new(self, id, bundle, options)?;
         let dir = Dir::create(&self.root, id)?;
         let mut undo = Undo(Some(dir));
         let owned = self.make(&ready, &mut undo)?;
@@ -139,6 +139,7 @@ impl Drop for Undo {
 
 impl<'a> Ready<'a> {
     fn new(
+        runtime: &Runtime,
         id: &'a ContainerId,
         bundle: &'a Bundle,
         options: &'a CreateOptions,
@@ -153,7 +154,14 @@ impl<'a> Ready<'a> {
         }
         let linux = bundle.spec.linux.as_ref();
         let profile = linux.and_then(|linux| linux.seccomp.as_ref());
-        let filter = profile.map(|profile| Filter::new(profile, &mut plan.warnings)).transpose()?;
+        if profile.is_some() {
+            // For the cache of filters.
+            std::fs::create_dir_all(&runtime.root)
+                .map_err(|error| Error::path(&runtime.root, "mkdir", &error))?;
+        }
+        let filter = profile
+            .map(|profile| Filter::new(profile, &runtime.root, &mut plan.warnings))
+            .transpose()?;
         let socket = |what: &str, path: &Option<PathBuf>| {
             path.as_ref().map(|path| launch::connect(what, path)).transpose()
         };
@@ -216,7 +224,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         sync: theirs.as_fd(),
         wait: parts.wait,
         become_root: new_user,
-        cgroup: parts.group.joiner(),
+        cgroup: parts.group.joiner().filter(|_| !launch::joins_users(&joins)),
         late: Late { kinds: names.new & late, offsets: plan.time_offsets.clone() },
         keyring: keyring(ready),
         loopback: names.is_new(NamespaceKind::Network),
@@ -234,7 +242,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         tail: Tail {
             plan: process,
             preserve: options.preserve_fds,
-            exe: exe.as_ref().map(AsFd::as_fd),
+            exe: Some(exe.as_fd()),
             filter: ready.filter.as_ref(),
             own_limits: !names.has(NamespaceKind::User),
         },
@@ -245,7 +253,11 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
     if !names.is_new(NamespaceKind::Pid) && !new_user {
         sys::set_dumpable(false).map_err(|errno| Error::errno("process", "prctl", errno))?;
     }
-    let launch = Launch { joins: &joins, new: names.new & !late, cgroup: parts.group.clone_into() };
+    let launch = Launch {
+        joins: &joins,
+        new: names.new & !late,
+        joiner: parts.group.joiner().map(|(joiner, _)| joiner),
+    };
     let spawned = launch.run(&mut || {
         // So that the child notices when its parent is gone.
         sys::forsake(mine.as_fd());

@@ -73,6 +73,10 @@ impl Container {
         let mut warnings = Vec::new();
         let plan = Plan::new(process, &mut warnings)?;
         self.takes_processes(options)?;
+        if options.cgroup.as_ref().is_some_and(|path| !path.is_empty() && path != "/") {
+            let cause = "a group below the container's is not supported by this runtime";
+            return Err(Error::new(Kind::Unsupported, "--cgroup", cause));
+        }
         let spec = self.spec()?;
         let work = Work::new(self, &spec, &plan, options)?;
         let program = process.args.first().map_or("", String::as_str);
@@ -149,6 +153,7 @@ impl<'a> Work<'a> {
             let cause = "a console socket is given, and the process has no terminal";
             return Err(Error::invalid("--console-socket", cause));
         }
+        let root = container.dir.path.parent().unwrap_or(Path::new("/"));
         let grouped = !container.record.cgroup.is_none();
         let init = container.record.pid.unsigned_abs();
         Ok(Work {
@@ -157,10 +162,12 @@ impl<'a> Work<'a> {
             options,
             joins: container.joins()?,
             joiner: grouped.then(|| container.group.joiner_beside(init)).transpose()?,
-            filter: profile.map(|profile| Filter::new(profile, &mut Vec::new())).transpose()?,
+            filter: profile
+                .map(|profile| Filter::new(profile, root, &mut Vec::new()))
+                .transpose()?,
             console: socket("console socket", &options.console_socket)?,
             pidfd: socket("pidfd socket", &options.pidfd_socket)?,
-            exe: launch::disguise()?,
+            exe: Some(launch::disguise()?),
         })
     }
 
@@ -199,7 +206,11 @@ impl<'a> Work<'a> {
         let keyring = CString::new(format!("_ses.{id}")).ok();
         let exec = Exec {
             sync: theirs.as_fd(),
-            cgroup: self.joiner.as_ref().map(|joiner| (joiner, joiner.clone_into().is_some())),
+            cgroup: self
+                .joiner
+                .as_ref()
+                .filter(|_| !launch::joins_users(&self.joins))
+                .map(|joiner| (joiner, joiner.clone_into().is_some())),
             keyring: keyring.filter(|_| !self.options.no_new_keyring),
             console: self.console.as_ref().map(AsFd::as_fd),
             tail: Tail {
@@ -212,8 +223,7 @@ impl<'a> Work<'a> {
         };
         // Processes of the container see the child as soon as it exists.
         sys::set_dumpable(false).map_err(|errno| Error::errno("process", "prctl", errno))?;
-        let cgroup = self.joiner.as_ref().and_then(cgroup::Joiner::clone_into);
-        let launch = Launch { joins: &self.joins, new: 0, cgroup };
+        let launch = Launch { joins: &self.joins, new: 0, joiner: self.joiner.as_ref() };
         let spawned = launch.run(&mut || {
             sys::forsake(mine.as_fd());
             exec.run()

@@ -6,6 +6,10 @@ use crate::{Error, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::path::Path;
+
+/// Folder of compiled filters in the state root; its name is no container's.
+const CACHE: &str = ".seccomp";
 
 /// A filter to install.
 #[derive(Debug)]
@@ -27,9 +31,12 @@ impl Filter {
     /// The filter of a profile, compiled or from the cache; the agent is connected.
     pub(crate) fn new(
         profile: &runtime_spec::Seccomp,
+        root: &Path,
         warnings: &mut Vec<String>,
     ) -> Result<Filter> {
-        let program = compile(profile)?;
+        let program = seccomp::Cache::at(root.join(CACHE))
+            .program(profile)
+            .map_err(|error| Error::invalid("linux.seccomp", error.to_string()))?;
         warnings.extend(program.warnings().iter().map(ToString::to_string));
         let agent = program.listener().map(Agent::connect).transpose()?;
         if program.listens() && agent.is_none() {
@@ -66,10 +73,6 @@ impl Filter {
         })
         .at(Step::Listener)
     }
-}
-
-fn compile(profile: &runtime_spec::Seccomp) -> Result<seccomp::Program> {
-    seccomp::compile(profile).map_err(|error| Error::invalid("linux.seccomp", error.to_string()))
 }
 
 impl Agent {

@@ -3,7 +3,6 @@
 use crate::{ContainerId, Error, Kind, Result, Runtime};
 use cgroup::{Cgroup, Driver, Joiner, Layout, Mode, Request};
 use runtime_spec::{DeviceKind, DeviceRule, Resources, Spec};
-use rustix::fd::BorrowedFd;
 
 /// Properties of a unit that annotations may set: they change when it is collected, not what its
 /// processes may do (CVE-2024-3154).
@@ -90,13 +89,6 @@ impl Group {
     pub(crate) fn joiner(&self) -> Option<(&Joiner, bool)> {
         match self {
             Group::Made(_, joiner) => Some((joiner, joiner.clone_into().is_some())),
-            Group::Disabled | Group::Late => None,
-        }
-    }
-
-    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Group::Made(_, joiner) => joiner.clone_into(),
             Group::Disabled | Group::Late => None,
         }
     }

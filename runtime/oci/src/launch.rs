@@ -3,8 +3,8 @@
 use crate::namespace::{self, Join};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys::{self, Spawned};
-use crate::{Error, Kind, Result, hook};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::{Error, Kind, Result, child, hook};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -15,27 +15,40 @@ pub(crate) struct Launch<'a> {
     pub(crate) joins: &'a [Join],
     /// Namespaces made new, as flags.
     pub(crate) new: u64,
-    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// The control group: the child is born in its v2 part, and joins the rest by itself.
+    pub(crate) joiner: Option<&'a cgroup::Joiner>,
 }
 
 impl Launch<'_> {
     /// Makes the child.
     pub(crate) fn run(&self, body: &mut dyn FnMut() -> i32) -> std::result::Result<Spawned, Fault> {
+        let into = self.joiner.and_then(cgroup::Joiner::clone_into);
         if self.joins.is_empty() {
-            return sys::spawn(self.new, self.cgroup, body).at(Step::Clone);
+            return sys::spawn(self.new, into, body).at(Step::Clone);
         }
+        let early = self.joiner.filter(|_| joins_users(self.joins));
+        let into = into.filter(|_| early.is_none());
         let mut made = Err(Fault::Step(Step::Clone, 0, Errno::SRCH));
         sys::aside(&mut || {
-            made = namespace::enter(self.joins)
-                .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno))
+            let grouped = early.map_or(Ok(()), |joiner| joiner.join(false));
+            made = grouped
+                .map_err(|error| Fault::Step(Step::Cgroup, 0, child::errno(error)))
                 .and_then(|()| {
-                    sys::spawn(self.new | sys::PARENT, self.cgroup, body).at(Step::Clone)
-                });
+                    namespace::enter(self.joins)
+                        .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno))
+                })
+                .and_then(|()| sys::spawn(self.new | sys::PARENT, into, body).at(Step::Clone));
             0
         })
         .at(Step::Clone)?;
         made
     }
+}
+
+/// Whether a user namespace is among those joined: who has joined it has no right to the host's
+/// control groups any more, so the group is joined before.
+pub(crate) fn joins_users(joins: &[Join]) -> bool {
+    joins.iter().any(|join| join.kind == sys::NEWUSER)
 }
 
 /// A child that is killed when it is not kept.
@@ -113,17 +126,19 @@ impl Drop for Child {
 }
 
 /// The file that takes the place of the runtime's executable in a child: nobody can run it, and
-/// writing to it harms nobody. `None` on kernels where a process cannot change what it runs.
-pub(crate) fn disguise() -> Result<Option<OwnedFd>> {
+/// writing to it harms nobody.
+pub(crate) fn disguise() -> Result<OwnedFd> {
+    let subject = "runtime's own executable";
     if !sys::can_leave_exe() {
-        return Ok(None);
+        let cause =
+            "this kernel lacks CONFIG_CHECKPOINT_RESTORE, by which it is kept out of containers";
+        return Err(Error::new(Kind::Unsupported, subject, cause));
     }
-    let fail = |errno| Error::errno("runtime's own executable", "memfd", errno);
     let name = "podloom-init";
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         // Kernels before 6.3 do not know the flag, and make every such file executable.
         .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC));
-    file.map(Some).map_err(fail)
+    file.map_err(|errno| Error::errno(subject, "memfd (is vm.memfd_noexec 2?)", errno))
 }
 
 /// How long the owner of a socket may leave us waiting.

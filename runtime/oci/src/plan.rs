@@ -49,6 +49,10 @@ impl Plan {
         names(spec, &namespaces)?;
         mappings(linux, &namespaces)?;
         cgroups_path(linux)?;
+        if linux.intel_rdt.as_ref().is_some_and(|rdt| *rdt != runtime_spec::IntelRdt::default()) {
+            let cause = "cache and memory bandwidth (resctrl) are not supported by this runtime";
+            return Err(Error::new(Kind::Unsupported, "linux.intelRdt", cause));
+        }
         let mut warnings = Vec::new();
         let process = spec.process.as_ref().map(|wire| process::Plan::new(wire, &mut warnings));
         Ok(Plan {
@@ -79,6 +83,13 @@ fn version(version: &str) -> Result<()> {
 }
 
 fn names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    if spec.root.is_some() && !namespaces.has(NamespaceKind::Mount) {
+        let cause = "a mount namespace is missing: the container's mounts would be the host's";
+        return Err(Error::invalid("linux.namespaces", cause));
+    }
+    if spec.root.is_none() {
+        return Err(Error::invalid("root", "is missing"));
+    }
     for (key, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
         let Some(value) = value.as_ref().filter(|value| !value.is_empty()) else { continue };
         if !namespaces.has(NamespaceKind::Uts) {
@@ -87,13 +98,6 @@ fn names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
         if value.len() > 64 || value.contains('\0') {
             return Err(Error::invalid(key, "has more than 64 bytes, or a zero byte"));
         }
-    }
-    if spec.root.is_some() && !namespaces.has(NamespaceKind::Mount) {
-        let cause = "a mount namespace is missing: the container's mounts would be the host's";
-        return Err(Error::invalid("linux.namespaces", cause));
-    }
-    if spec.root.is_none() {
-        return Err(Error::invalid("root", "is missing"));
     }
     Ok(())
 }

@@ -1,5 +1,11 @@
 //! A container's life: its states, and what ends it at any point of it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panic, in its functions too"
+)]
+
 mod support;
 
 use serde_json::json;

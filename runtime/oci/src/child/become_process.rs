@@ -7,7 +7,7 @@ use crate::sync::{At, Fault, Step};
 use crate::sys;
 use rootfs::ProcHandle;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 const SET_KEEPCAPS: i32 = 8;
@@ -87,7 +87,14 @@ impl Tail<'_> {
     }
 
     fn enter_directory(&self) -> Done {
-        rustix::process::chdir(self.plan.cwd.as_c_str()).at(Step::Directory)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_MAGICLINKS;
+        let cwd = self.plan.cwd.as_c_str();
+        let directory = match rustix::fs::openat2(CWD, cwd, flags, Mode::empty(), resolve) {
+            Err(Errno::LOOP) => Err(Fault::Step(Step::OutsideDirectory, 0, Errno::PERM)),
+            other => other.at(Step::Directory),
+        }?;
+        rustix::process::fchdir(&directory).at(Step::Directory)?;
         // A directory reached through a descriptor of the host is not below the root
         // (CVE-2024-21626): the kernel then gives it a name without a leading slash, or none.
         let mut name = [0; 4096];

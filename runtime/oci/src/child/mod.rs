@@ -7,7 +7,7 @@ mod init;
 mod join;
 
 pub(crate) use become_process::Tail;
-pub(crate) use init::{Init, Late};
+pub(crate) use init::{Init, Late, errno};
 pub(crate) use join::Exec;
 
 use crate::sync::{self, Fault, Word};

@@ -172,7 +172,8 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut command = self.command(&["delete", "--force", &self.id]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podloom-oci"));
+        command.arg("--root").arg(self.dir.join("state")).args(["delete", "--force", &self.id]);
         let _ = command.stderr(Stdio::null()).stdout(Stdio::null()).status();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
