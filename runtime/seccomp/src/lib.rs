@@ -26,16 +26,19 @@
 
 mod arch;
 mod bpf;
+mod cache;
 mod compile;
 mod emit;
 mod error;
 mod install;
+mod key;
 mod plan;
 mod program;
 mod table;
 
 pub use arch::native;
 pub use bpf::{Call, Insn};
+pub use cache::Cache;
 pub use compile::{compile, compile_for};
 pub use error::{Error, Warning};
 pub use install::install;
