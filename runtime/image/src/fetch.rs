@@ -5,7 +5,7 @@ use crate::intake::{self, Input};
 use crate::plan::{Plan, PlannedLayer};
 use crate::progress::{LayerProgress, LayerStage, Progress};
 use crate::threads::Threads;
-use crate::{Error, ImageService, Kind, Result, blocking, same};
+use crate::{Error, ImageService, Kind, Result, blocking};
 use bytes::Bytes;
 use content_digest::Digest;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -244,7 +244,7 @@ impl Fetch {
 
 /// A verifier that has seen what is there.
 async fn seen(ingest: &Ingest, digest: &Digest) -> Result<Verifier> {
-    let mut verifier = Verifier::new(&same(digest)?);
+    let mut verifier = Verifier::new(digest);
     if ingest.offset() == 0 {
         return Ok(verifier);
     }

@@ -59,13 +59,3 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(e) => Err(Error::new(Kind::Io, "a thread", format!("ended without an answer: {e}"))),
     }
 }
-
-/// A digest as another crate has it.
-pub(crate) fn same<T>(digest: &impl std::fmt::Display) -> Result<T>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    let text = digest.to_string();
-    text.parse().map_err(|e| Error::new(Kind::Invalid, text, e))
-}

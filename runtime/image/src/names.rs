@@ -94,7 +94,7 @@ pub(crate) fn names_for(
         since,
         implied,
     };
-    let by_digest = reference.at(&crate::same(target)?).to_string();
+    let by_digest = reference.at(target).to_string();
     let asked = key(reference);
     let mut names = vec![name(asked.clone(), false)];
     if by_digest != asked {

@@ -1,6 +1,6 @@
 //! What a manifest and its configuration ask for, checked before anything is fetched. Pure.
 
-use crate::{Error, Kind, Result, same};
+use crate::{Error, Kind, Result};
 use content_digest::Digest;
 use registry::spec::{Descriptor, ImageConfig, Manifest, Platform};
 use std::collections::{BTreeMap, HashMap};
@@ -55,7 +55,7 @@ impl Plan {
     /// Reads configuration against manifest.
     pub(crate) fn new(descriptor: &Descriptor, manifest: &Manifest, config: &[u8]) -> Result<Plan> {
         let parsed = ImageConfig::parse(config)?;
-        let digest = same(&descriptor.digest)?;
+        let digest = descriptor.digest.clone();
         if manifest.layers.len() != parsed.diff_ids.len() {
             let text = format!(
                 "has {} layers where the configuration names {}",
@@ -69,7 +69,7 @@ impl Plan {
         let parts = unique.values().chain([&descriptor.size, &manifest.config.size]);
         let size = parts.copied().try_fold(0_u64, u64::checked_add);
         Ok(Plan {
-            id: same(&manifest.config.digest)?,
+            id: manifest.config.digest.clone(),
             size: size.ok_or_else(|| refused(&digest, "its sizes overflow"))?,
             manifest: digest,
             media_type: manifest.media_type.as_str().to_owned(),
@@ -122,7 +122,7 @@ fn layers(digest: &Digest, manifest: &Manifest, config: &ImageConfig) -> Result<
                 format!("layer of {} bytes, at most {MAX_LAYER}", blob.size),
             ));
         }
-        let (name, diff_id): (Digest, Digest) = (same(&blob.digest)?, same(diff_id)?);
+        let (name, diff_id): (Digest, Digest) = (blob.digest.clone(), diff_id.clone());
         // One blob cannot unpack to two things, nor have two sizes.
         let first = known.entry(name.clone()).or_insert_with(|| (diff_id.clone(), blob.size));
         if *first != (diff_id.clone(), blob.size) {

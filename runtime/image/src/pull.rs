@@ -6,7 +6,7 @@ use crate::progress::{Progress, Stage};
 use crate::service::lock;
 use crate::threads::Threads;
 use crate::transfer::Arrival;
-use crate::{Error, ImageService, Kind, Result, Summary, blocking, names, same};
+use crate::{Error, ImageService, Kind, Result, Summary, blocking, names};
 use content_digest::Digest;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
@@ -149,7 +149,7 @@ impl ImageService {
         let repository = client.repository(&pull.reference, pull.credentials.clone()).await?;
         let image = repository.image(&pull.platform).await?;
         let (plan, documents) = planned(&image)?;
-        let target = same(&image.target.digest)?;
+        let target = image.target.digest.clone();
         let ids = (&plan.id, &target, &plan.manifest);
         let names = names::names_for(&pull.reference, ids, now())?;
         let fetch = self.fetch(Source::Registry(repository), plan);
@@ -205,12 +205,12 @@ fn planned(image: &registry::Image) -> Result<(Plan, Documents)> {
     let Some(last) = image.documents.last() else {
         return Err(Error::new(Kind::Invalid, "registry", "sent no manifest"));
     };
-    let digest: Digest = same(&last.descriptor.digest)?;
+    let digest: Digest = last.descriptor.digest.clone();
     check_manifest(&digest, &image.manifest)?;
     let mut plan = Plan::new(&last.descriptor, &image.manifest, &image.config_bytes)?;
     let mut documents = Vec::new();
     for fetched in &image.documents {
-        documents.push((same(&fetched.descriptor.digest)?, fetched.bytes.to_vec()));
+        documents.push((fetched.descriptor.digest.clone(), fetched.bytes.to_vec()));
     }
     plan.indexes = documents.iter().map(|(digest, _): &(Digest, _)| digest.clone()).collect();
     plan.indexes.retain(|index| *index != digest);

@@ -1,8 +1,8 @@
 //! Compression of layers: which, and reading through it.
 
-use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
+use content_digest::{Digest, Hasher};
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
@@ -103,7 +103,7 @@ type Input<R> = BufReader<Chain<Cursor<Vec<u8>>, Meter<R>>>;
 
 /// A decompressed stream that knows what it has read.
 pub(crate) enum Decoder<R: Read> {
-    Plain(Input<R>),
+    Plain(Box<Input<R>>),
     Gzip(Box<MultiGzDecoder<Input<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
 }
@@ -130,7 +130,7 @@ impl<R: Read> Decoder<R> {
         }
         let input = BufReader::with_capacity(INPUT_BYTES, Cursor::new(head).chain(meter));
         Ok(match found {
-            Compression::None => Decoder::Plain(input),
+            Compression::None => Decoder::Plain(Box::new(input)),
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Compression::Zstd => {
                 let failed = |e| Error::caused(Kind::Compression, "layer", "zstd", e);

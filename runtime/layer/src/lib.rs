@@ -9,7 +9,6 @@
 
 mod chunks;
 mod compression;
-mod digest;
 mod error;
 mod limits;
 mod owner;
@@ -25,7 +24,7 @@ mod xattr;
 
 pub use chunks::Chunks;
 pub use compression::Compression;
-pub use digest::{Digest, DigestError, Hasher};
+pub use content_digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Kind};
 pub use limits::Limits;
 pub use owner::{IdRange, Owner};

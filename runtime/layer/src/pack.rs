@@ -1,13 +1,13 @@
 //! Packing: a directory, such as the upper one of an overlay, to a layer.
 
 use crate::compression::Compression;
-use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, shown};
 use crate::owner::{IdRange, Owner, map};
 use crate::tar::{EntryKind, Member, Time, Writer};
 use crate::walk::{Found, Walk};
 use crate::xattr::{Xattrs, is_overlay, read_xattrs};
 use crate::{OPAQUE_MARKER, WHITEOUT_PREFIX};
+use content_digest::{Digest, Hasher};
 use flate2::write::GzEncoder;
 use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, openat, readlinkat};
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ struct Count<W> {
 
 impl<W> Count<W> {
     fn new(inner: W) -> Count<W> {
-        Count { inner, hash: Hasher::sha256(), bytes: 0 }
+        Count { inner, hash: content_digest::Algorithm::Sha256.hasher(), bytes: 0 }
     }
 }
 

@@ -7,13 +7,13 @@ mod target;
 mod whiteout;
 
 use crate::compression::{Compression, Decoder, Meter};
-use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::path::RelativePath;
 use crate::tar::{Archive, Stream};
 use crate::usage::Usage;
+use content_digest::Digest;
 use extract::Extractor;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -109,7 +109,10 @@ pub fn unpack(
 ) -> Result<Report, Error> {
     let meter = Meter::new(input, expect.digest.as_ref(), expect.size);
     let decoder = Decoder::open(meter, expect.compression, &options.limits)?;
-    let hasher = expect.diff_id.as_ref().map_or_else(Hasher::sha256, Digest::hasher);
+    let hasher = expect
+        .diff_id
+        .as_ref()
+        .map_or_else(|| content_digest::Algorithm::Sha256.hasher(), Digest::hasher);
     let mut archive = Archive::new(Stream::new(decoder, hasher, &options.limits), &options.limits);
     let mut extractor = Extractor::new(target, options)?;
     match extractor.run(&mut archive).and_then(|()| archive.drain()) {
@@ -138,7 +141,7 @@ fn finish<R: Read>(
     expect: &Expect,
 ) -> Result<Report, Error> {
     let ends = archive.into_stream().finish(expect.digest.as_ref(), expect.size)?;
-    if let Some(diff_id) = expect.diff_id.filter(|diff_id| *diff_id != ends.diff_id) {
+    if let Some(diff_id) = expect.diff_id.as_ref().filter(|diff_id| **diff_id != ends.diff_id) {
         let detail = format!("its tar stream has the digest {}", ends.diff_id);
         return Err(Error::new(Kind::DiffIdMismatch, diff_id.to_string(), detail));
     }

@@ -199,7 +199,10 @@ fn streams_that_are_not_what_they_should_be() {
         place().unpack_as(bytes, expect, &Options::default()).unwrap_err().kind()
     };
     let other = Some(Digest::sha256(b"other"));
-    assert_eq!(kind(&bytes, &Expect { digest: other, ..right.clone() }), Kind::DigestMismatch);
+    assert_eq!(
+        kind(&bytes, &Expect { digest: other.clone(), ..right.clone() }),
+        Kind::DigestMismatch
+    );
     assert_eq!(kind(&bytes, &Expect { diff_id: other, ..right.clone() }), Kind::DiffIdMismatch);
     let short = &bytes[..bytes.len() - 5];
     assert_eq!(kind(short, &right), Kind::SizeMismatch);

@@ -32,8 +32,8 @@ impl Name {
     }
 }
 
-impl From<&layer::Digest> for Name {
-    fn from(chain_id: &layer::Digest) -> Name {
+impl From<&content_digest::Digest> for Name {
+    fn from(chain_id: &content_digest::Digest) -> Name {
         Name(chain_id.to_string())
     }
 }

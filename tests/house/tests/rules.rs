@@ -31,8 +31,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "image" => &["content-digest", "registry", "store", "snapshot", "layer"],
         "conformance" => &["lab", "cni-types"],
         "oci-callers" => &["lab", "conformance"],
-        "images" => &["lab"],
-        "benches" => &["lab", "netns", "images", "oci", "runtime-spec"],
+        "images" => &["lab", "content-digest"],
+        "benches" => &["lab", "netns", "images", "oci", "runtime-spec", "seccomp", "content-digest"],
         _ => &[],
     }
 }

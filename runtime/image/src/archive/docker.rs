@@ -6,7 +6,7 @@
 use super::place::{Place, Section};
 use super::{Found, MAX_IMAGES, read};
 use crate::plan::{Plan, check_manifest};
-use crate::{Error, Kind, Result, same};
+use crate::{Error, Kind, Result};
 use content_digest::{Algorithm, Digest};
 use layer::Compression;
 use registry::spec::{Descriptor, Document, ImageConfig, MAX_CONFIG, MAX_MANIFEST, MediaType};
@@ -52,12 +52,12 @@ fn image(place: &Place, wire: Wire, blobs: &mut Blobs) -> Result<Found> {
     }
     let mut descriptors = Vec::new();
     for (path, diff_id) in layers.iter().zip(&diff_ids) {
-        let descriptor = layer(place, path, &same(diff_id)?)?;
-        blobs.insert(same(&descriptor.digest)?, path.clone());
+        let descriptor = layer(place, path, diff_id)?;
+        blobs.insert(descriptor.digest.clone(), path.clone());
         descriptors.push(descriptor);
     }
     let id = Digest::sha256(&config);
-    let config_at = Descriptor::new(MediaType::DockerConfig, same(&id)?, config.len() as u64);
+    let config_at = Descriptor::new(MediaType::DockerConfig, id.clone(), config.len() as u64);
     let manifest = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": MediaType::DockerManifest,
@@ -71,7 +71,7 @@ fn image(place: &Place, wire: Wire, blobs: &mut Blobs) -> Result<Found> {
     let target = Digest::sha256(&text);
     check_manifest(&target, &manifest)?;
     let size = text.len() as u64;
-    let descriptor = Descriptor::new(MediaType::DockerManifest, same(&target)?, size);
+    let descriptor = Descriptor::new(MediaType::DockerManifest, target.clone(), size);
     let plan = Plan::new(&descriptor, &manifest, &config)?;
     let documents = vec![(target.clone(), text), (id, config)];
     Ok(Found { names: wire.repo_tags.unwrap_or_default(), target, plan, documents })
@@ -99,7 +99,7 @@ fn layer(place: &Place, path: &str, diff_id: &Digest) -> Result<Descriptor> {
         registry::spec::Compression::None => diff_id.clone(),
         _ => hash(place.section(path)?).map_err(fault)?,
     };
-    Ok(Descriptor::new(MediaType::DockerLayer(packing), same(&digest)?, size))
+    Ok(Descriptor::new(MediaType::DockerLayer(packing), digest.clone(), size))
 }
 
 fn hash(mut section: Section) -> std::io::Result<Digest> {

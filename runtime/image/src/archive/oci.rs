@@ -2,7 +2,7 @@
 
 use super::{Archive, Found, MAX_IMAGES, read};
 use crate::plan::{Plan, check_manifest};
-use crate::{Error, Kind, Result, same};
+use crate::{Error, Kind, Result};
 use content_digest::Digest;
 use registry::spec::{
     Descriptor, Document, MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, MediaType, Platform,
@@ -25,7 +25,7 @@ pub(super) fn images(archive: &Archive, platform: &Platform) -> Result<Vec<Found
     for descriptor in &index.manifests {
         let name = NAMES.iter().find_map(|key| descriptor.annotations.get(*key));
         let names: Vec<_> = name.filter(|name| !name.is_empty()).cloned().into_iter().collect();
-        let target = same(&descriptor.digest)?;
+        let target = descriptor.digest.clone();
         if let Some(known) = found.iter_mut().find(|known| known.target == target) {
             known.names.extend(names);
             continue;
@@ -54,7 +54,7 @@ fn image(
     let mut documents = Vec::new();
     let mut next = descriptor.clone();
     for _ in 0..MAX_INDEX_DEPTH {
-        let digest = same(&next.digest)?;
+        let digest = next.digest.clone();
         let bytes = archive.document(&digest, MAX_MANIFEST)?;
         let document = Document::parse(&bytes, Some(&next.media_type))?;
         documents.push((digest, bytes));
@@ -76,8 +76,8 @@ fn planned(
     manifest: &Manifest,
     documents: &mut Documents,
 ) -> Result<Plan> {
-    check_manifest(&same(&descriptor.digest)?, manifest)?;
-    let config = archive.document(&same(&manifest.config.digest)?, MAX_CONFIG)?;
+    check_manifest(&descriptor.digest, manifest)?;
+    let config = archive.document(&manifest.config.digest, MAX_CONFIG)?;
     let mut plan = Plan::new(descriptor, manifest, &config)?;
     plan.indexes = documents.iter().map(|(digest, _)| digest.clone()).collect();
     plan.indexes.retain(|digest| *digest != plan.manifest);

@@ -133,11 +133,7 @@ fn pick(service: &ImageService, images: &[String]) -> Result<Vec<Picked>> {
             manifest,
             media_type: document.media_type.as_str().to_owned(),
             id,
-            layers: document
-                .layers
-                .iter()
-                .map(|l| crate::same(&l.digest))
-                .collect::<Result<_>>()?,
+            layers: document.layers.iter().map(|layer| layer.digest.clone()).collect(),
         });
     }
     Ok(picked)

@@ -1,9 +1,9 @@
 //! The decompressed stream: buffered, hashed, bounded.
 
 use crate::compression::Decoder;
-use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
+use content_digest::{Digest, Hasher};
 use std::io::Read;
 
 /// Decompressed bytes held at once: also the largest single write of a file.

@@ -4,13 +4,13 @@ use super::dirs::{DirMeta, Dirs, timestamps};
 use super::target::Target;
 use super::whiteout::{self, Meaning};
 use super::{Devices, Options, Report, Whiteouts, file};
-use crate::digest::Digest;
 use crate::error::{Error, Kind, shown};
 use crate::path::RelativePath;
 use crate::remove::remove_tree;
 use crate::tar::{Archive, Entry, EntryKind};
 use crate::usage::Usage;
 use crate::xattr::{in_directory, is_overlay};
+use content_digest::Digest;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, XattrFlags, chmodat, chownat, fstatfs, linkat, lsetxattr,
     makedev, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
@@ -45,7 +45,7 @@ impl<'a> Extractor<'a> {
         let failed = |e| Error::io(".", "look at the target", e);
         let block = fstatfs(root).map_err(failed)?.f_bsize;
         let report = Report {
-            diff_id: Digest::Sha256([0; 32]),
+            diff_id: Digest::sha256(b""),
             tar_bytes: 0,
             compressed_bytes: 0,
             usage: Usage::default(),
