@@ -226,6 +226,9 @@ fn wrong_profiles_are_refused_with_the_place() {
         "syscalls":[{"names":["read","write"],"action":"SCMP_ACT_NOTIFY"}]}"#,
     );
     assert!(write.contains("cannot be used for write"), "{write}");
+    let other = r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a",
+        "syscalls":[{"names":["read","sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#;
+    assert!(built(other).listens());
     assert!(refused(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#).contains("default action"));
 }
 

@@ -41,7 +41,7 @@ pub enum Error {
     /// Every call would wait for the agent, the ones that reach the agent too.
     #[error("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action")]
     NotifyDefault,
-    /// The runtime itself needs this call between installing the filter and starting the program.
+    /// The runtime itself needs this call after the filter is installed.
     #[error("{subject}: SCMP_ACT_NOTIFY cannot be used for {name}")]
     NotifyRefused {
         /// The rule.

@@ -21,9 +21,9 @@ const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
 /// What calls newer than the profile get.
 pub(crate) const ENOSYS: u32 = ERRNO | 38;
-/// Calls that the runtime makes between installing the filter and starting the program, to hand
-/// the listener over: an agent that does not have the listener yet cannot answer them.
-const HANDOVER: &[&str] = &["write", "sendmsg"];
+/// What the runtime tells its failures with after the filter is installed: an agent that does not
+/// have the listener yet would never answer.
+const REPORTING: &str = "write";
 
 /// How a masked argument compares with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +191,7 @@ fn notifiable(
     if profile.listener_path.is_none() {
         return Err(Error::ListenerMissing { subject: subject() });
     }
-    match rule.names.iter().find(|name| HANDOVER.contains(&name.as_str())) {
+    match rule.names.iter().find(|name| *name == REPORTING) {
         Some(name) => Err(Error::NotifyRefused { subject: subject(), name: name.clone() }),
         None => Ok(()),
     }

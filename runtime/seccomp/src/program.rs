@@ -39,7 +39,7 @@ impl Program {
         &self.insns
     }
 
-    /// The agent to hand the descriptor of [`crate::install`] to; none if no rule notifies.
+    /// The agent to hand the descriptor of [`crate::install()`] to; none if no rule notifies.
     #[must_use]
     pub fn listener(&self) -> Option<&Listener> {
         self.listener.as_ref()
