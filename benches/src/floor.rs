@@ -5,10 +5,12 @@ use crate::node::Site;
 use std::path::PathBuf;
 use std::process::Command;
 
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 7] = [
     ("rtnl.h", include_str!("../floor/rtnl.h")),
     ("bridge-add.c", include_str!("../floor/bridge-add.c")),
     ("bridge-del.c", include_str!("../floor/bridge-del.c")),
+    ("container.c", include_str!("../floor/container.c")),
+    ("payload.c", include_str!("../floor/payload.c")),
     ("nothing.c", include_str!("../floor/nothing.c")),
     ("tally.c", include_str!("../floor/tally.c")),
 ];
@@ -18,6 +20,9 @@ const SOURCES: [(&str, &str); 5] = [
 pub(crate) struct Floor {
     pub(crate) bridge_add: PathBuf,
     pub(crate) bridge_del: PathBuf,
+    pub(crate) container: PathBuf,
+    /// What runs in containers.
+    pub(crate) payload: PathBuf,
     pub(crate) nothing: PathBuf,
     pub(crate) tally: PathBuf,
 }
@@ -30,11 +35,13 @@ impl Floor {
         for (name, text) in SOURCES {
             std::fs::write(dir.join(name), text).about(name)?;
         }
-        let build = |name: &str| -> Result<PathBuf> {
+        let build_with = |name: &str, more: &[&str]| -> Result<PathBuf> {
             let program = dir.join(name);
             let source = dir.join(format!("{name}.c"));
             let output = Command::new("cc")
-                .args(["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"])
+                .args(["-O2", "-static", "-Wall", "-Wextra", "-Werror"])
+                .args(more)
+                .arg("-o")
                 .args([&program, &source])
                 .output()
                 .about("cc")?;
@@ -43,11 +50,21 @@ impl Floor {
             }
             Err(Error::new(format!("cc {name}.c"), String::from_utf8_lossy(&output.stderr)))
         };
+        let build = |name: &str| build_with(name, &[]);
         Ok(Floor {
+            container: build("container")?,
+            payload: build_with("payload", &["-nostdlib", "-fno-stack-protector"])?,
             bridge_add: build("bridge-add")?,
             bridge_del: build("bridge-del")?,
             nothing: build("nothing")?,
             tally: build("tally")?,
         })
     }
+}
+
+/// The largest resident set, KiB, in what the counting program wrote.
+pub(crate) fn largest(report: &str) -> Result<u64> {
+    let mut words = report.split_whitespace().skip_while(|word| *word != "maxrss_kib");
+    let figure = words.nth(1).and_then(|word| word.parse().ok());
+    figure.ok_or_else(|| Error::new("maxrss_kib", format!("is not in {report:?}")))
 }

@@ -34,9 +34,7 @@ impl Site {
         std::fs::create_dir("/run/netns").about("/run/netns")?;
         let dir = data.join(format!("podloom-bench-{}", std::process::id()));
         std::fs::create_dir(&dir).about(dir.display())?;
-        let site = Site { dir };
-        site.prefer_nft_tools()?;
-        Ok(site)
+        Ok(Site { dir })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -44,7 +42,7 @@ impl Site {
     }
 
     /// First in `PATH`: iptables by nf_tables, whatever the machine's default is.
-    fn prefer_nft_tools(&self) -> Result<()> {
+    pub(crate) fn prefer_nft_tools(&self) -> Result<()> {
         let bin = self.dir.join("bin");
         std::fs::create_dir(&bin).about(bin.display())?;
         let multi = Path::new("/usr/sbin/xtables-nft-multi");

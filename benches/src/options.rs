@@ -48,15 +48,9 @@ pub(crate) enum Parsed {
 }
 
 impl Options {
-    /// Reads the arguments after the program's name.
+    /// Reads the arguments after `cni`.
     pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed> {
         let mut args = args.into_iter();
-        match args.next().as_deref() {
-            Some("cni") => {}
-            Some("--help" | "-h" | "help") => return Ok(Parsed::Help),
-            Some(other) => return Err(Error::new(other, "there are benchmarks of \"cni\" only")),
-            None => return Err(Error::new("arguments", "say what to measure")),
-        }
         let mut options = Options {
             cni_dir: None,
             peer: PathBuf::from("/usr/lib/cni"),
@@ -110,11 +104,11 @@ impl Options {
 }
 
 /// Plugins are run from other directories and mount namespaces.
-fn absolute(path: &str) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &str) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|cause| Error::new(path, cause))
 }
 
-fn count(flag: &str, text: &str) -> Result<usize> {
+pub(crate) fn count(flag: &str, text: &str) -> Result<usize> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err(Error::new(flag, format!("{text:?} is not a number above zero"))),
@@ -131,7 +125,7 @@ mod tests {
 
     #[test]
     fn defaults_are_quick_and_debian() {
-        let Ok(Parsed::Run(options)) = parse("cni --cni-dir /x") else { panic!("not a run") };
+        let Ok(Parsed::Run(options)) = parse("--cni-dir /x") else { panic!("not a run") };
         assert_eq!(options.peer, PathBuf::from("/usr/lib/cni"));
         assert_eq!(options.mode, Mode::Quick);
         assert_eq!(options.rounds(7), 7);
@@ -140,7 +134,7 @@ mod tests {
 
     #[test]
     fn full_and_only() {
-        let Ok(Parsed::Run(options)) = parse("cni --cni-dir /x --full --only ptp,flat") else {
+        let Ok(Parsed::Run(options)) = parse("--cni-dir /x --full --only ptp,flat") else {
             panic!("not a run")
         };
         assert_eq!(options.rounds(7), 35);
@@ -150,11 +144,10 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for line in ["", "cri", "cni", "cni --cni-dir", "cni --cni-dir /x --rounds 0", "cni --fast"]
-        {
+        for line in ["", "--cni-dir", "--cni-dir /x --rounds 0", "--fast"] {
             assert!(parse(line).is_err(), "{line}");
         }
-        assert!(parse("cni --cni-dir /x --without-cni").is_err());
-        assert!(matches!(parse("cni --help"), Ok(Parsed::Help)));
+        assert!(parse("--cni-dir /x --without-cni").is_err());
+        assert!(matches!(parse("--help"), Ok(Parsed::Help)));
     }
 }

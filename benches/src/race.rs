@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::invoke::{Outcome, Verb};
 use crate::stats::{Series, Summary};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Rounds run before measuring: caches, modules and first-time files.
@@ -140,6 +141,80 @@ pub(crate) fn race(
     Ok(rows.into_iter().flatten().filter(measured).collect())
 }
 
+/// The measurements while they come in.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    rows: Vec<Row>,
+    /// Whether they are to be counted.
+    pub(crate) counts: bool,
+    /// Of this round, by contestant and verb.
+    round: HashMap<(String, String), Duration>,
+}
+
+impl Board {
+    fn row(&mut self, name: &str, verb: &str) -> &mut Row {
+        let at = self.rows.iter().position(|row| row.contestant == name && row.verb == verb);
+        let at = at.unwrap_or_else(|| {
+            self.rows.push(Row::new(name, verb));
+            self.rows.len() - 1
+        });
+        &mut self.rows[at]
+    }
+
+    pub(crate) fn may_run(&self, name: &str) -> bool {
+        let failed = self.rows.iter().filter(|row| row.contestant == name).map(|row| row.failures);
+        failed.max().unwrap_or(0) < PATIENCE
+    }
+
+    pub(crate) fn note(
+        &mut self,
+        name: &str,
+        verb: &str,
+        outcome: std::result::Result<Duration, String>,
+    ) {
+        let counts = self.counts;
+        match outcome {
+            Ok(wall) => {
+                self.round.insert((name.to_owned(), verb.to_owned()), wall);
+                let row = self.row(name, verb);
+                if counts {
+                    row.push(wall);
+                }
+            }
+            Err(cause) => self.row(name, verb).fail(cause),
+        }
+    }
+
+    /// The sums of a round, for those who did all of their parts.
+    pub(crate) fn add_up<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+        sums: &[(&str, &[&str])],
+    ) {
+        let round = std::mem::take(&mut self.round);
+        for name in names {
+            for (verb, parts) in sums {
+                let part = |part: &&str| round.get(&(name.to_owned(), (*part).to_owned())).copied();
+                if let Some(sum) = parts.iter().map(part).sum::<Option<Duration>>() {
+                    self.note(name, verb, Ok(sum));
+                }
+            }
+        }
+    }
+
+    /// Verb by verb.
+    pub(crate) fn into_rows(mut self) -> Vec<Row> {
+        let mut verbs: Vec<String> = Vec::new();
+        for row in &self.rows {
+            if !verbs.contains(&row.verb) {
+                verbs.push(row.verb.clone());
+            }
+        }
+        self.rows.sort_by_key(|row| verbs.iter().position(|verb| *verb == row.verb));
+        self.rows
+    }
+}
+
 /// Whose turn it is; the same shuffles in every run.
 #[derive(Debug)]
 pub(crate) struct Turns {
@@ -269,5 +344,33 @@ mod tests {
         assert_eq!(rows[1].failures, PATIENCE);
         assert_eq!(rows[1].first_failure.as_deref(), Some("broken"));
         assert_eq!(rows[0].series.summary().unwrap().count, 10);
+    }
+
+    #[test]
+    fn sums_need_all_of_their_parts() {
+        let mut board = Board { counts: true, ..Board::default() };
+        let ms = Duration::from_millis;
+        board.note("a", "create", Ok(ms(2)));
+        board.note("a", "start", Ok(ms(3)));
+        board.note("b", "create", Ok(ms(2)));
+        board.note("b", "start", Err("broken".to_owned()));
+        let sums: [(&str, &[&str]); 2] =
+            [("create+start", &["create", "start"]), ("all", &["create", "start", "delete"])];
+        board.add_up(["a", "b"].into_iter(), &sums);
+        let rows = board.into_rows();
+        let sums: Vec<_> = rows.iter().filter(|row| row.verb == "create+start").collect();
+        assert_eq!(sums.len(), 1);
+        assert!((sums[0].series.summary().unwrap().p50 - 0.005).abs() < 1e-9);
+        assert!(rows.iter().all(|row| row.verb != "all"));
+    }
+
+    #[test]
+    fn who_keeps_failing_is_not_asked_again() {
+        let mut board = Board::default();
+        for _ in 0..PATIENCE {
+            assert!(board.may_run("a"));
+            board.note("a", "create", Err("broken".to_owned()));
+        }
+        assert!(!board.may_run("a") && board.may_run("b"));
     }
 }

@@ -139,6 +139,27 @@ pub(crate) fn write_json(path: &Path, options: &Options, all: &All) -> Result<()
     std::fs::write(path, format!("{document:#}\n")).about(path.display())
 }
 
+/// Writes the figures of scenarios alone.
+pub(crate) fn write_scenarios(path: &Path, done: &[Scenario]) -> Result<()> {
+    let document = json!({
+        "unit": "seconds",
+        "machine": machine(),
+        "scenarios": done.iter().map(scenario_value).collect::<Vec<_>>(),
+    });
+    std::fs::write(path, format!("{document:#}\n")).about(path.display())
+}
+
+/// The largest resident sets, KiB, of one thing done by several.
+pub(crate) fn print_largest(title: &str, all: &[(String, Result<u64>)]) {
+    println!("\n## {title}: largest resident set\n\n| contestant | KiB |\n|---|---|");
+    for (name, largest) in all {
+        match largest {
+            Ok(kib) => println!("| {name} | {kib} |"),
+            Err(error) => println!("| {name} | not measured: {error} |"),
+        }
+    }
+}
+
 fn machine() -> Value {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);

@@ -103,6 +103,7 @@ pub(crate) fn boxed<R: Racer + 'static>(
 /// Runs the wanted scenarios and reports.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let site = Site::open(&options.data)?;
+    site.prefer_nft_tools()?;
     let floor = Floor::compile(&site)?;
     let stage = Stage { options, site: &site, floor: &floor };
     type Play = fn(&Stage<'_>) -> Result<Scenario>;
