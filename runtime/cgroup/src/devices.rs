@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Kind, Result};
 use runtime_spec::{DeviceKind, DeviceRule};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Making a device file.
@@ -104,7 +103,22 @@ impl Match {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct V1 {
     pub(crate) allow: bool,
-    except: BTreeMap<Match, u8>,
+    except: Exceptions,
+}
+
+/// Each once, in the order of the rules: config-linux.md, Allowed Device list.
+type Exceptions = Vec<(Match, u8)>;
+
+fn entry(list: &mut Exceptions, on: Match) -> &mut u8 {
+    let at = list.iter().position(|(known, _)| *known == on).unwrap_or_else(|| {
+        list.push((on, 0));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+fn access_of(list: &Exceptions, on: &Match) -> u8 {
+    list.iter().find(|(known, _)| known == on).map_or(0, |(_, access)| *access)
 }
 
 /// A write to a v1 device group.
@@ -117,10 +131,10 @@ pub(crate) struct V1Write {
 impl V1 {
     /// What rules mean; the last that matches decides, and without any, nothing is allowed.
     pub(crate) fn of(rules: &[Rule]) -> Result<Self> {
-        let mut state = V1 { allow: false, except: BTreeMap::new() };
+        let mut state = V1 { allow: false, except: Vec::new() };
         for rule in rules {
             if rule.is_total() {
-                state = V1 { allow: rule.allow, except: BTreeMap::new() };
+                state = V1 { allow: rule.allow, except: Vec::new() };
                 continue;
             }
             // v1 knows no rule for both kinds with a number.
@@ -137,7 +151,7 @@ impl V1 {
 
     fn apply(&mut self, rule: &Rule) -> Result<()> {
         if rule.allow != self.allow {
-            *self.except.entry(rule.on).or_default() |= rule.access;
+            *entry(&mut self.except, rule.on) |= rule.access;
             return Ok(());
         }
         for (on, access) in &mut self.except {
@@ -153,17 +167,17 @@ impl V1 {
             }
             *access &= !rule.access;
         }
-        self.except.retain(|_, access| *access != 0);
+        self.except.retain(|(_, access)| *access != 0);
         Ok(())
     }
 
     /// The state told by `devices.list`.
     pub(crate) fn read(list: &str) -> Self {
-        let mut except = BTreeMap::new();
+        let mut except = Vec::new();
         for line in list.lines() {
             let mut parts = line.split([' ', ':']);
             let kind = match parts.next() {
-                Some("a") => return V1 { allow: true, except: BTreeMap::new() },
+                Some("a") => return V1 { allow: true, except: Vec::new() },
                 Some("b") => Some(Type::Block),
                 Some("c") => Some(Type::Char),
                 _ => continue,
@@ -176,7 +190,7 @@ impl V1 {
                 _ => MKNOD,
             };
             let access = parts.next().unwrap_or("").chars().map(bit).fold(0, |a, b| a | b);
-            except.insert(Match { kind, major, minor }, access);
+            *entry(&mut except, Match { kind, major, minor }) |= access;
         }
         V1 { allow: false, except }
     }
@@ -191,11 +205,11 @@ impl V1 {
         if fresh {
             writes.push(V1Write { file: file(self.allow), line: "a".into() });
         }
-        let none = BTreeMap::new();
+        let none = Vec::new();
         let old = if fresh { &none } else { &now.except };
-        let less = |a: &BTreeMap<Match, u8>, b: &BTreeMap<Match, u8>, file: &'static str| {
-            let rest = |(on, access): (&Match, &u8)| {
-                let rest = access & !b.get(on).copied().unwrap_or(0);
+        let less = |a: &Exceptions, b: &Exceptions, file: &'static str| {
+            let rest = |(on, access): &(Match, u8)| {
+                let rest = access & !access_of(b, on);
                 let line = format!("{on} {}", letters(rest));
                 (rest != 0).then_some(V1Write { file, line })
             };
@@ -214,7 +228,7 @@ impl V1 {
         if self.allow {
             return None;
         }
-        let one = |(on, access): (&Match, &u8)| {
+        let one = |(on, access): &(Match, u8)| {
             let kind = if on.kind? == Type::Block { "block" } else { "char" };
             let name = match (on.major, on.minor) {
                 (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),

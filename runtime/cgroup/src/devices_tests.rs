@@ -57,8 +57,16 @@ fn an_update_writes_only_what_differs() {
     let now = V1::read("c *:* m\nc 1:3 rwm\nb 8:0 r\n");
     let want = V1::of(&[rule(true, "c *:* m"), rule(true, "c 1:3 r"), rule(true, "c 1:5 rw")]);
     let writes = want.unwrap().from(&now);
-    assert_eq!(lines(&writes), ["allow c 1:5 rw", "deny b 8:0 r", "deny c 1:3 wm"]);
+    assert_eq!(lines(&writes), ["allow c 1:5 rw", "deny c 1:3 wm", "deny b 8:0 r"]);
     assert!(now.from(&now).is_empty());
+}
+
+#[test]
+fn rules_keep_their_order() {
+    let rules = [rule(true, "c 10:229 rwm"), rule(true, "b 8:20 rw"), rule(true, "c 1:3 r")];
+    let writes = V1::of(&rules).unwrap().from(&V1::read("a *:* rwm\n"));
+    let want = ["deny a", "allow c 10:229 rwm", "allow b 8:20 rw", "allow c 1:3 r"];
+    assert_eq!(lines(&writes), want);
 }
 
 #[test]

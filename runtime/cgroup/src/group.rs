@@ -358,14 +358,14 @@ fn refuse_used(place: &Place) -> Result<()> {
     let count = tree::pids(&dir)?.len();
     let used = |why: String| Err(Error::new(Kind::InUse, dir.path().display(), why));
     if count > 0 {
-        return used(format!("the cgroup exists and has {count} processes"));
+        return used(format!("container's cgroup is not empty: {count} processes"));
     }
     let frozen = match place.version {
         Version::V2 => dir.try_read("cgroup.freeze")?.is_some_and(|t| t.trim() == "1"),
         Version::V1 => dir.try_read("freezer.state")?.is_some_and(|t| t.trim() != "THAWED"),
     };
     if frozen {
-        return used("the cgroup exists and is frozen".to_owned());
+        return used("container's cgroup unexpectedly frozen".to_owned());
     }
     Ok(())
 }

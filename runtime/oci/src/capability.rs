@@ -81,7 +81,8 @@ impl Sets {
             names.iter().fold(0_u64, |mask, name| match number(name) {
                 Some(bit) => mask | (1 << bit),
                 None => {
-                    warnings.push(format!("capability {name:?} is unknown and was left out"));
+                    warnings
+                        .push(format!("ignoring unknown or unavailable capabilities: [{name}]"));
                     mask
                 }
             })

@@ -62,14 +62,13 @@ impl Created {
         let container = &owned.container;
         let process = plan.process.as_ref();
         let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
-        let context = explain::Context {
-            process,
-            program: "",
-            root: None,
-            sysctls: &[],
-            hooks: "startContainer",
-        };
-        container.open_gate(|fault| context.explain(fault))?;
+        container.open_gate(|fault| {
+            let spec = container.spec().unwrap_or_default();
+            let args = spec.process.map(|process| process.args).unwrap_or_default();
+            let program = args.first().map_or("", String::as_str);
+            let (sysctls, hooks) = (&[], "startContainer");
+            explain::Context { process, program, root: None, sysctls, hooks }.explain(fault)
+        })?;
         container.after_start(&plan.hooks)?;
         Ok(Running { owned })
     }

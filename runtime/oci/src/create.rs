@@ -191,6 +191,20 @@ struct StateFiles {
     start: Option<OwnedFd>,
 }
 
+impl StateFiles {
+    fn new(ready: &Ready<'_>) -> Result<StateFiles> {
+        let file = |hooks: &[hook::Hook]| {
+            let any = !hooks.is_empty();
+            any.then(|| hook::state_file(&ready.state(Status::Creating, 0))).transpose()
+        };
+        let hooks = &ready.plan.hooks;
+        Ok(StateFiles {
+            create: file(&hooks.create_container)?,
+            start: file(&hooks.start_container)?,
+        })
+    }
+}
+
 /// The socket on which the first process will wait.
 fn gate(dir: &Dir) -> Result<OwnedFd> {
     let fail =
@@ -210,14 +224,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
     let fail = |errno| Error::errno("container's process", "socketpair", errno);
     let (mine, theirs) = sync::pair().map_err(fail)?;
     let exe = launch::disguise()?;
-    let file = |hooks: &[hook::Hook]| {
-        let any = !hooks.is_empty();
-        any.then(|| hook::state_file(&ready.state(Status::Creating, 0))).transpose()
-    };
-    let files = StateFiles {
-        create: file(&plan.hooks.create_container)?,
-        start: file(&plan.hooks.start_container)?,
-    };
+    let files = StateFiles::new(ready)?;
     let late = sys::NEWCGROUP | sys::NEWTIME;
     let new_user = names.is_new(NamespaceKind::User);
     let init = Init {
@@ -245,6 +252,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
             exe: Some(exe.as_fd()),
             filter: ready.filter.as_ref(),
             own_limits: !names.has(NamespaceKind::User),
+            entered: std::cell::Cell::new(false),
         },
         gate: parts.gate.as_fd(),
     };
@@ -257,6 +265,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         joins: &joins,
         new: names.new & !late,
         joiner: parts.group.joiner().map(|(joiner, _)| joiner),
+        sync: theirs.as_fd(),
     };
     let spawned = launch.run(&mut || {
         // So that the child notices when its parent is gone.
@@ -367,10 +376,13 @@ impl Talk<'_> {
         crate::device::move_all(&plan.devices, pid)?;
         let hooks = &plan.hooks;
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
-            let file = hook::state_file(&creating)?;
-            for (kind, list) in
-                [("prestart", &hooks.prestart), ("createRuntime", &hooks.create_runtime)]
-            {
+            // `prestart` is of the first specifications, where it was a part of `start`.
+            let created = self.ready.state(Status::Created, pid);
+            for (kind, list, state) in [
+                ("prestart", &hooks.prestart, &created),
+                ("createRuntime", &hooks.create_runtime, &creating),
+            ] {
+                let file = hook::state_file(state)?;
                 hook::run_all(list, file.as_fd()).map_err(|fault| hook::explain(kind, fault))?;
             }
         }

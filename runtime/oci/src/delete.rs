@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::plan::Plan;
 use crate::state::Dir;
 use crate::{ContainerId, Error, Kind, Result, Runtime, hook, pid, sys};
-use runtime_spec::{Spec, Status};
+use runtime_spec::{Namespace, NamespaceKind, Spec, Status};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -13,15 +13,31 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Container {
-    /// Sends a signal, by number, to the first process.
+    /// Sends a signal, by number, to the first process; 0 only tells whether it is there. `SIGKILL`
+    /// ends all processes.
     ///
     /// # Errors
     /// It is not running.
     pub fn kill(&self, signal: i32) -> Result<()> {
+        if signal == libc::SIGKILL && !self.record.cgroup.is_none() && self.outlives_first() {
+            return Ok(self.group.kill(PATIENCE)?);
+        }
         match self.status() {
             Status::Stopped | Status::Creating => Err(self.not_running()),
             _ => self.kill_init(signal),
         }
+    }
+
+    /// Whether processes are there that the end of the first one does not end: a PID namespace of
+    /// the container's own would end them.
+    fn outlives_first(&self) -> bool {
+        let own = self.spec().is_ok_and(|spec| {
+            spec.linux.is_some_and(|linux| {
+                let own = |it: &Namespace| it.kind == NamespaceKind::Pid && it.path.is_none();
+                linux.namespaces.iter().any(own)
+            })
+        });
+        !own && self.status() != Status::Creating && self.shares_pids()
     }
 
     fn not_running(&self) -> Error {
@@ -49,6 +65,9 @@ impl Container {
     /// # Errors
     /// The group cannot be read.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
+        if signal == 0 {
+            return Ok(());
+        }
         if self.record.cgroup.is_none() {
             return self.kill(signal);
         }

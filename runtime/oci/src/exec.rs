@@ -6,11 +6,13 @@ use crate::explain::Context;
 use crate::filter::Filter;
 use crate::launch::{self, Child, Launch};
 use crate::namespace::{self, Join};
+use crate::plan::personality;
 use crate::process::Plan;
 use crate::sync::{self, Fault, Word};
 use crate::{Error, Kind, Result, hook, oom, pid, sys};
 use runtime_spec::{NamespaceKind, Process, Spec, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::cell::Cell;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -135,6 +137,7 @@ struct Work<'a> {
     filter: Option<Filter>,
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
+    personality: Option<u64>,
     exe: Option<OwnedFd>,
 }
 
@@ -167,6 +170,7 @@ impl<'a> Work<'a> {
                 .transpose()?,
             console: socket("console socket", &options.console_socket)?,
             pidfd: socket("pidfd socket", &options.pidfd_socket)?,
+            personality: spec.linux.as_ref().map(personality).transpose()?.flatten(),
             exe: Some(launch::disguise()?),
         })
     }
@@ -213,17 +217,24 @@ impl<'a> Work<'a> {
                 .map(|joiner| (joiner, joiner.clone_into().is_some())),
             keyring: keyring.filter(|_| !self.options.no_new_keyring),
             console: self.console.as_ref().map(AsFd::as_fd),
+            personality: self.personality,
             tail: Tail {
                 plan: self.plan,
                 preserve: self.options.preserve_fds,
                 exe: self.exe.as_ref().map(AsFd::as_fd),
                 filter: self.filter.as_ref(),
                 own_limits: !self.has_users(),
+                entered: Cell::new(false),
             },
         };
         // Processes of the container see the child as soon as it exists.
         sys::set_dumpable(false).map_err(|errno| Error::errno("process", "prctl", errno))?;
-        let launch = Launch { joins: &self.joins, new: 0, joiner: self.joiner.as_ref() };
+        let launch = Launch {
+            joins: &self.joins,
+            new: 0,
+            joiner: self.joiner.as_ref(),
+            sync: theirs.as_fd(),
+        };
         let spawned = launch.run(&mut || {
             sys::forsake(mine.as_fd());
             exec.run()

@@ -33,7 +33,7 @@ impl Context<'_> {
         match step {
             Step::Hook | Step::HookStatus | Step::HookTimeout => hook::explain(self.hooks, fault),
             Step::Program => self.program_missing(errno),
-            Step::Exec => simple(&format!("exec {:?}", self.program), "execve"),
+            Step::Exec => simple(&format!("exec {}", self.program), "execve"),
             Step::Directory => simple(&self.directory(), "chdir"),
             Step::OutsideDirectory => {
                 let cause = "leads outside of the container's root: refused";

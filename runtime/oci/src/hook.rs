@@ -136,6 +136,8 @@ pub(crate) fn explain(kind: &str, fault: Fault) -> Error {
         (Step::HookStatus, code) => format!("ended with status {code}"),
         _ => crate::error::words(errno),
     };
+    // The words in front are those that callers of runc look for.
+    let cause = format!("error running {kind} hook #{index}: {cause}");
     Error::new(crate::Kind::Hook, format!("hooks.{kind}[{index}]"), cause)
 }
 

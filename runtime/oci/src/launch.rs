@@ -4,7 +4,7 @@ use crate::namespace::{self, Join};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys::{self, Spawned};
 use crate::{Error, Kind, Result, child, hook};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -17,6 +17,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) new: u64,
     /// The control group: the child is born in its v2 part, and joins the rest by itself.
     pub(crate) joiner: Option<&'a cgroup::Joiner>,
+    /// Where the child tells its failure.
+    pub(crate) sync: BorrowedFd<'a>,
 }
 
 impl Launch<'_> {
@@ -28,6 +30,10 @@ impl Launch<'_> {
         }
         let early = self.joiner.filter(|_| joins_users(self.joins));
         let into = into.filter(|_| early.is_none());
+        let mut body = || match namespace::enter_time(self.joins) {
+            Ok(()) => body(),
+            Err((index, errno)) => child::report(self.sync, Fault::Step(Step::Join, index, errno)),
+        };
         let mut made = Err(Fault::Step(Step::Clone, 0, Errno::SRCH));
         sys::aside(&mut || {
             let grouped = early.map_or(Ok(()), |joiner| joiner.join(false));
@@ -37,7 +43,7 @@ impl Launch<'_> {
                     namespace::enter(self.joins)
                         .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno))
                 })
-                .and_then(|()| sys::spawn(self.new | sys::PARENT, into, body).at(Step::Clone));
+                .and_then(|()| sys::spawn(self.new | sys::PARENT, into, &mut body).at(Step::Clone));
             0
         })
         .at(Step::Clone)?;

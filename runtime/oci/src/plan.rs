@@ -163,7 +163,7 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Option<Vec<u8>
     Ok(Some(text.into_bytes()))
 }
 
-fn personality(linux: &Linux) -> Result<Option<u64>> {
+pub(crate) fn personality(linux: &Linux) -> Result<Option<u64>> {
     const LINUX32: u64 = 8;
     let Some(wire) = &linux.personality else { return Ok(None) };
     if let Some(flag) = wire.flags.first() {

@@ -146,7 +146,8 @@ fn environment(wire: &[String]) -> Result<(Vec<CString>, bool)> {
         }
         kept.push(Some(text(&subject, entry.as_bytes())?));
     }
-    let home = !wire.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|v| !v.is_empty()));
+    let last = wire.iter().rev().find_map(|entry| entry.strip_prefix("HOME="));
+    let home = last.is_none_or(str::is_empty);
     if home {
         if let Some(empty) = seen.get("HOME") {
             kept[*empty] = None;

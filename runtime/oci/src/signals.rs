@@ -58,7 +58,7 @@ const REALTIME: (i32, i32) = (34, 64);
 pub fn number(text: &str) -> Result<i32> {
     let wrong = || Error::invalid(format!("signal {text:?}"), "unknown signal");
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=REALTIME.1).contains(&number).then_some(number).ok_or_else(wrong);
+        return (0..=REALTIME.1).contains(&number).then_some(number).ok_or_else(wrong);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -131,13 +131,14 @@ mod tests {
             ("SIGTERM", 15),
             ("hup", 1),
             ("9", 9),
+            ("0", 0),
             ("RTMIN+3", 37),
             ("SIGRTMAX-1", 63),
         ];
         for (text, want) in cases {
             assert_eq!(number(text).expect(text), want);
         }
-        for bad in ["", "0", "65", "-1", "SIGNOPE", "RTMIN+99", "9x"] {
+        for bad in ["", "65", "-1", "SIGNOPE", "RTMIN+99", "9x"] {
             assert!(number(bad).is_err(), "{bad:?}");
         }
     }

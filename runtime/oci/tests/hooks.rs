@@ -45,7 +45,7 @@ fn they_run_in_order_with_the_state_on_standard_input() {
             .collect()
     };
     let made =
-        ["prestart creating env", "createRuntime creating env", "createContainer creating env"];
+        ["prestart created env", "createRuntime creating env", "createContainer creating env"];
     assert_eq!(words(log()), made);
     let nets: Vec<bool> =
         log().lines().map(|line| line.contains(&*net.to_string_lossy())).collect();

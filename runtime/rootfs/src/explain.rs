@@ -93,7 +93,11 @@ impl Plan {
 
     fn hint(&self, failure: Failure) -> Option<&'static str> {
         let Failure { stage, call, errno, .. } = failure;
+        let step = self.mounts.get(failure.index as usize).filter(|_| stage == Stage::Mount);
+        let system = step.is_some_and(|step| matches!(step.place.as_bytes(), b"proc" | b"sys"));
         Some(match (stage, call, errno) {
+            // These words are those that callers of runc know.
+            (_, Call::Resolve, Errno::LOOP) if system => "it must be mounted on ordinary directory",
             (_, Call::Resolve, Errno::LOOP) => "the image has a symbolic link there",
             (Stage::Mount, Call::OpenTree, Errno::NOENT) => "the source does not exist on the host",
             (Stage::Root, Call::OpenTree, Errno::NOENT) => "the root does not exist",

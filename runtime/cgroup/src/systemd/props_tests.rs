@@ -74,7 +74,7 @@ fn devices_that_systemd_can_say() {
     let got = of(&json(""), Names::V2);
     assert_eq!(got[0].1, Value::Text("strict".to_owned()));
     assert_eq!(got[1].1, pairs(&[]));
-    assert_eq!(got[2].1, pairs(&[("block-*", "m"), ("/dev/char/1:3", "rwm"), ("char-pts", "rw")]));
+    assert_eq!(got[2].1, pairs(&[("/dev/char/1:3", "rwm"), ("char-pts", "rw"), ("block-*", "m")]));
     // No name for the number; a name with two numbers; a minor number of all kinds; all.
     for more in [
         r#",{"allow": true, "type": "c", "major": 77}"#,

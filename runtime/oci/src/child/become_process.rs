@@ -9,6 +9,7 @@ use rootfs::ProcHandle;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::cell::Cell;
 
 const SET_KEEPCAPS: i32 = 8;
 const CAPBSET_DROP: i32 = 24;
@@ -28,6 +29,8 @@ pub(crate) struct Tail<'a> {
     pub(crate) filter: Option<&'a crate::filter::Filter>,
     /// Whether this process sets its own limits; else its parent does, which has the rights.
     pub(crate) own_limits: bool,
+    /// The runtime itself could enter the working directory.
+    pub(crate) entered: Cell<bool>,
 }
 
 impl Tail<'_> {
@@ -49,9 +52,12 @@ impl Tail<'_> {
         self.own_streams();
         match self.enter_directory() {
             // The user may be able to where the runtime is not.
-            Err(Fault::Step(_, _, Errno::ACCESS)) => Ok(()),
-            other => other,
-        }?;
+            Err(Fault::Step(_, _, Errno::ACCESS)) => {}
+            other => {
+                other?;
+                self.entered.set(true);
+            }
+        }
         self.find_program()?;
         match self.exe {
             Some(file) => sys::leave_exe(file).at(Step::Executable),
@@ -172,7 +178,7 @@ impl Tail<'_> {
     }
 
     fn enter_directory_as_user(&self) -> Done {
-        if self.plan.uid == 0 { Ok(()) } else { self.enter_directory() }
+        if self.entered.get() { Ok(()) } else { self.enter_directory() }
     }
 
     fn credentials(&self) -> Done {
@@ -223,6 +229,13 @@ fn drop_bounding(sets: &Sets) -> Done {
         };
     }
     Ok(())
+}
+
+/// No carriage return before a new line: the runtime copies the output to what may be a file.
+pub(crate) fn plain_lines(terminal: impl AsFd) -> rustix::io::Result<()> {
+    let mut mode = rustix::termios::tcgetattr(&terminal)?;
+    mode.output_modes.remove(rustix::termios::OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Now, &mode)
 }
 
 /// Makes a terminal this process's standard streams and its controlling one.

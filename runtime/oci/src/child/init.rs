@@ -1,6 +1,6 @@
 //! The container's first process.
 
-use super::become_process::{Tail, use_terminal};
+use super::become_process::{Tail, plain_lines, use_terminal};
 use super::{Outcome, report};
 use crate::hook::{self, Hook};
 use crate::sync::{self, At, Fault, Step, Word};
@@ -75,6 +75,7 @@ impl Init<'_> {
         if let Some((joiner, born_inside)) = self.cgroup {
             joiner.join(born_inside).map_err(errno).at(Step::Cgroup)?;
         }
+        sys::use_all_cpus();
         self.make_late_namespaces()?;
         rustix::process::setsid().at(Step::Session)?;
         if let Some(name) = &self.keyring {
@@ -116,6 +117,8 @@ impl Init<'_> {
             sync::wait(self.sync)?;
         }
         if let (hooks, Some(state)) = self.create_hooks {
+            // Hooks of other runtimes begin in the container's root, and paths in them tell so.
+            rustix::process::fchdir(mounted.root()).at(Step::Root)?;
             hook::run_all(hooks, state.as_fd())?;
         }
         if !self.sysctls.is_empty() {
@@ -136,6 +139,9 @@ impl Init<'_> {
     fn terminal(&self, mounted: &Mounted<'_>) -> Done {
         let (master, slave) = mounted.open_console()?;
         mounted.bind_console(slave.as_fd())?;
+        if self.console.is_none() {
+            plain_lines(&slave).at(Step::Terminal)?;
+        }
         match self.console {
             Some(socket) => sync::send(socket, b"/dev/ptmx", Some(master.as_fd())),
             None => sync::send(self.sync, &Word::Terminal.to_bytes(), Some(master.as_fd())),

@@ -1,6 +1,6 @@
 //! A further process in a container that runs.
 
-use super::become_process::{Tail, use_terminal};
+use super::become_process::{Tail, plain_lines, use_terminal};
 use super::{Outcome, init, report};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys;
@@ -17,6 +17,7 @@ pub(crate) struct Exec<'a> {
     pub(crate) cgroup: Option<(&'a cgroup::Joiner, bool)>,
     pub(crate) keyring: Option<std::ffi::CString>,
     pub(crate) console: Option<BorrowedFd<'a>>,
+    pub(crate) personality: Option<u64>,
     pub(crate) tail: Tail<'a>,
 }
 
@@ -35,8 +36,13 @@ impl Exec<'_> {
         if let Some((joiner, born_inside)) = self.cgroup {
             joiner.join(born_inside).map_err(init::errno).at(Step::Cgroup)?;
         }
-        if let Some(cpus) = &self.tail.plan.final_cpus {
-            sys::set_cpus(cpus).at(Step::Affinity)?;
+        match &self.tail.plan.final_cpus {
+            Some(cpus) => sys::set_cpus(cpus).at(Step::Affinity)?,
+            None if self.tail.plan.initial_cpus.is_none() => sys::use_all_cpus(),
+            None => {}
+        }
+        if let Some(domain) = self.personality {
+            sys::set_personality(domain).at(Step::Personality)?;
         }
         rustix::process::setsid().at(Step::Session)?;
         if let Some(name) = &self.keyring {
@@ -56,6 +62,9 @@ impl Exec<'_> {
 
     fn terminal(&self) -> Done {
         let (master, slave) = open_terminal().at(Step::Terminal)?;
+        if self.console.is_none() {
+            plain_lines(&slave).at(Step::Terminal)?;
+        }
         match self.console {
             Some(socket) => sync::send(socket, b"/dev/ptmx", Some(master.as_fd())),
             None => sync::send(self.sync, &Word::Terminal.to_bytes(), Some(master.as_fd())),

@@ -20,7 +20,7 @@ pub(crate) type Outcome = std::result::Result<std::convert::Infallible, Fault>;
 const FAILED: i32 = 1;
 
 /// Tells the failure to whoever listens.
-fn report(socket: BorrowedFd<'_>, fault: Fault) -> i32 {
+pub(crate) fn report(socket: BorrowedFd<'_>, fault: Fault) -> i32 {
     // Nobody is left to be told when this fails.
     let _ = sync::say(socket, Word::Failed(fault));
     FAILED

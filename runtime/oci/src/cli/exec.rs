@@ -29,7 +29,17 @@ const FLAGS: [Flag; 18] = [
     switch("no-subreaper"),
 ];
 
+/// Exit status when no process was added, apart from what a process may end with; as runc has it.
+const NOT_ADDED: u8 = 255;
+
 pub(super) fn exec(call: &Call) -> Result<u8> {
+    add(call).or_else(|error| {
+        call.log.error(&error.to_string());
+        Ok(NOT_ADDED)
+    })
+}
+
+fn add(call: &Call) -> Result<u8> {
     let given = Given::read(&FLAGS, &call.args, false)?;
     let Some((name, words)) = given.rest.split_first() else {
         return Err(Error::invalid("exec ID [COMMAND...]", "names no container"));
@@ -127,7 +137,10 @@ fn id(text: &str) -> Result<u32> {
 fn add_capabilities(given: &Given, process: &mut Process) {
     for name in given.all("cap").flat_map(|list| list.split(',')) {
         let sets = process.capabilities.get_or_insert_default();
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        let inherited = sets.inheritable.iter().any(|known| known == name);
+        let ambient = inherited.then_some(&mut sets.ambient);
+        let privileges = [&mut sets.bounding, &mut sets.effective, &mut sets.permitted];
+        for set in privileges.into_iter().chain(ambient) {
             if !set.iter().any(|known| known == name) {
                 set.push(name.to_owned());
             }

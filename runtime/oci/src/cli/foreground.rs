@@ -4,7 +4,7 @@ use oci::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 /// Signals of this program, read instead of received.
 pub(super) struct Signals(oci::signals::Watch);
@@ -33,6 +33,8 @@ impl Streams {
         let saved = rustix::termios::tcgetattr(stdin).map_err(fail)?;
         let mut raw = saved.clone();
         raw.make_raw();
+        // It returns the carriage, as the container's terminal does not.
+        raw.output_modes.insert(OutputModes::OPOST);
         rustix::termios::tcsetattr(stdin, OptionalActions::Flush, &raw).map_err(fail)?;
         let streams = Streams { master, saved: Some(saved) };
         streams.resize();

@@ -44,14 +44,20 @@ fn template() -> Value {
         "mounts": mounts(),
         "linux": {
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-            "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"},
-                {"type": "mount"}, {"type": "cgroup"}],
+            "namespaces": namespaces(),
             "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys",
                 "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
                 "/sys/firmware", "/proc/scsi"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+/// Those of runc: on cgroup v1 a namespace for groups is left to who wants it.
+fn namespaces() -> Vec<Value> {
+    let groups = cgroup::Layout::detect().is_ok_and(|found| found.mode() == cgroup::Mode::V2);
+    let kinds = ["pid", "network", "ipc", "uts", "mount"].into_iter();
+    kinds.chain(groups.then_some("cgroup")).map(|kind| json!({"type": kind})).collect()
 }
 
 fn mounts() -> Value {

@@ -5,20 +5,42 @@ use super::log::timestamp;
 use super::{Call, print, print_json};
 use oci::{Container, Error, Result};
 use runtime_spec::Status;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A container as `state` and `list` show it, in the form that runc has.
-fn shown(container: &Container) -> Result<Value> {
-    let state = container.state();
-    let (seconds, nanos) = container.created();
-    let mut shown = serde_json::to_value(&state)
-        .map_err(|error| Error::invalid(container.id(), error.to_string()))?;
-    shown["rootfs"] = json!(container.rootfs());
-    shown["created"] = json!(timestamp(seconds, Some(nanos)));
-    shown["owner"] = json!(owner(container.owner()));
-    Ok(shown)
+fn shown(container: &Container) -> Shown {
+    let (state, (seconds, nanos)) = (container.state(), container.created());
+    Shown {
+        version: state.oci_version,
+        id: state.id,
+        pid: state.pid.unwrap_or(0),
+        status: state.status.name().to_owned(),
+        bundle: state.bundle,
+        rootfs: container.rootfs().to_owned(),
+        created: timestamp(seconds, Some(nanos)),
+        annotations: state.annotations,
+        owner: owner(container.owner()),
+    }
+}
+
+/// The document; its keys have the order of runc's.
+#[derive(Default, Serialize)]
+struct Shown {
+    #[serde(rename = "ociVersion")]
+    version: String,
+    id: String,
+    pid: i32,
+    status: String,
+    bundle: PathBuf,
+    rootfs: PathBuf,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
 }
 
 /// The name of a user, where the host's own file has it.
@@ -35,7 +57,7 @@ fn owner(uid: u32) -> String {
 pub(super) fn state(call: &Call) -> Result<u8> {
     let given = Given::read(&[], &call.args, true)?;
     let [name] = given.words("state ID")?;
-    print_json(&shown(&call.load(name)?)?, true)
+    print_json(&shown(&call.load(name)?), true)
 }
 
 pub(super) fn list(call: &Call) -> Result<u8> {
@@ -48,15 +70,13 @@ pub(super) fn list(call: &Call) -> Result<u8> {
     let mut rows = Vec::with_capacity(ids.len());
     for id in &ids {
         match call.runtime.load(id) {
-            Ok(container) => rows.push(shown(&container)?),
+            Ok(container) => rows.push(shown(&container)),
             // Removed meanwhile.
             Err(error) if error.kind == oci::Kind::NotFound => {}
             Err(error) => {
                 call.log.warn(&error.to_string());
-                rows.push(
-                    json!({"ociVersion": "", "id": id.as_str(), "pid": 0, "status": "unknown",
-                    "bundle": "", "rootfs": "", "created": "", "owner": ""}),
-                );
+                let (id, status) = (id.to_string(), "unknown".to_owned());
+                rows.push(Shown { id, status, ..Shown::default() });
             }
         }
     }
@@ -67,22 +87,18 @@ pub(super) fn list(call: &Call) -> Result<u8> {
     }
 }
 
-fn table(rows: &[Value]) -> String {
-    const COLUMNS: [&str; 6] = ["id", "pid", "status", "bundle", "created", "owner"];
-    let cell = |row: &Value, column: &str| match &row[column] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+fn table(rows: &[Shown]) -> String {
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let cells = |row: &Shown| {
+        let (pid, bundle) = (row.pid.to_string(), row.bundle.display().to_string());
+        [&row.id, &pid, &row.status, &bundle, &row.created, &row.owner].map(Clone::clone)
     };
-    let width = |column: &str| {
-        let cells = rows.iter().map(|row| cell(row, column).len());
-        cells.chain([column.len()]).max().unwrap_or_default() + 3
-    };
-    let widths = COLUMNS.map(width);
+    let lines: Vec<[String; 6]> = [head].into_iter().chain(rows.iter().map(cells)).collect();
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or_default() + 3;
+    let widths: [usize; 6] = std::array::from_fn(width);
     let mut text = String::new();
-    let head: Vec<String> = COLUMNS.iter().map(|column| column.to_uppercase()).collect();
-    let body = rows.iter().map(|row| COLUMNS.iter().map(|column| cell(row, column)).collect());
-    for line in [head].into_iter().chain(body) {
+    for line in &lines {
         let cells: Vec<String> =
             line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         // Writing to a string does not fail.
@@ -154,7 +170,7 @@ pub(super) fn events(call: &Call) -> Result<u8> {
         }
         // A group that cannot be read is gone, and the process with it.
         if watch.as_ref().is_some_and(|watch| watch.take().ok().flatten() == Some(true)) {
-            print_json(&json!({"type": "oom", "id": container.id()}), false)?;
+            print_json(&Event { kind: "oom", id: container.id(), data: None }, false)?;
         }
         let left = next.saturating_duration_since(std::time::Instant::now());
         std::thread::sleep(left.min(Duration::from_millis(100)));
@@ -163,8 +179,18 @@ pub(super) fn events(call: &Call) -> Result<u8> {
 }
 
 fn stats(container: &Container) -> Result<u8> {
-    let data = container.stats()?;
-    print_json(&json!({"type": "stats", "id": container.id(), "data": data}), false)
+    let data = Some(container.stats()?);
+    print_json(&Event { kind: "stats", id: container.id(), data }, false)
+}
+
+/// A line of `events`; readers know its keys in this order.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<cgroup::stats::Stats>,
 }
 
 /// A duration as Go programs write it: `5s`, `500ms`, `1m30s`.

@@ -72,6 +72,12 @@ pub(crate) fn set_cpus(mask: &[u64]) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, mask) }).map(drop)
 }
 
+/// Lets the caller run on all processors that its cpuset has, whatever its parent was bound to.
+pub(crate) fn use_all_cpus() {
+    // More than any kernel has. One that refuses leaves the caller where it may run.
+    let _ = set_cpus(&[u64::MAX; 128]);
+}
+
 /// The working directory as the kernel names it; a directory outside of the root has a name that
 /// does not begin with a slash.
 pub(crate) fn working_directory(buffer: &mut [u8]) -> Result<&[u8]> {
