@@ -13,6 +13,9 @@ use super::{check, last};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Result;
 
+/// Bytes that are replaced at once.
+const PIECE: usize = 256 << 10;
+
 const SET_MM: libc::c_int = 35;
 const SET_MM_MAP: libc::c_ulong = 14;
 const SET_MM_MAP_SIZE: libc::c_ulong = 15;
@@ -41,7 +44,11 @@ pub(crate) fn leave_exe(file: BorrowedFd<'_>) -> Result<()> {
     for header in headers().iter().filter(|header| header.p_type == libc::PT_LOAD) {
         let map = Map::of(header);
         addresses = (addresses.0.min(map.start as u64), addresses.1.max(map.end as u64));
-        privatize(&map)?;
+        // In pieces: otherwise the whole program is in memory twice for a moment.
+        for start in (map.start..map.end).step_by(PIECE) {
+            let end = map.end.min(start + PIECE);
+            privatize(&Map { start, end, prot: map.prot })?;
+        }
     }
     // Only the file matters; the addresses have to be in order, and are of use to nobody.
     // SAFETY: asks for the present end of the heap.
