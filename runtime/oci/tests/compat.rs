@@ -140,3 +140,28 @@ fn lines_of_a_terminal_end_without_a_carriage_return() {
     room.set("/process/terminal", json!(true));
     assert_eq!(room.whole().stdout, b"one\ntwo\n");
 }
+
+#[test]
+fn a_start_hook_without_an_environment_has_that_of_the_process() {
+    let Some(mut room) = Room::new("cat /made") else { return };
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo $WHO > /made"]}]);
+    room.config["root"]["readonly"] = json!(false);
+    room.config["hooks"] = json!({"startContainer": hook});
+    room.set("/process/env", json!(["PATH=/bin", "WHO=me"]));
+    assert_eq!(text(&room.whole()).trim(), "me");
+}
+
+#[test]
+fn clocks_of_a_new_user_namespace_are_set() {
+    let Some(mut room) = Room::new("cat /proc/self/timens_offsets") else { return };
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        return lab::skip("time namespace: not in this kernel");
+    }
+    room.push("/linux/namespaces", json!({"type": "time"}));
+    room.push("/linux/namespaces", json!({"type": "user"}));
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    room.config["linux"]["uidMappings"] = map.clone();
+    room.config["linux"]["gidMappings"] = map;
+    room.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1337}});
+    assert!(text(&room.whole()).contains("1337"));
+}

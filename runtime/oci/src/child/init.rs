@@ -7,7 +7,7 @@ use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys;
 use rootfs::Mounted;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::ffi::{CStr, CString};
@@ -65,6 +65,7 @@ impl Init<'_> {
     }
 
     fn set_up(&self) -> Done {
+        let clocks = self.open_clocks()?;
         if self.wait {
             sync::wait(self.sync)?;
         }
@@ -76,7 +77,7 @@ impl Init<'_> {
             joiner.join(born_inside).map_err(errno).at(Step::Cgroup)?;
         }
         sys::use_all_cpus();
-        self.make_late_namespaces()?;
+        self.make_late_namespaces(clocks)?;
         rustix::process::setsid().at(Step::Session)?;
         if let Some(name) = &self.keyring {
             // Kernels without keys, and filters around this runtime, refuse it.
@@ -101,13 +102,21 @@ impl Init<'_> {
         sync::say(self.sync, Word::Ready).at(Step::Sync)
     }
 
-    fn make_late_namespaces(&self) -> Done {
+    /// Opened early: who has become root of a user namespace may not open its own files in procfs.
+    fn open_clocks(&self) -> std::result::Result<Option<OwnedFd>, Fault> {
+        if self.late.offsets.is_none() {
+            return Ok(None);
+        }
+        let (path, flags) = (c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC);
+        rustix::fs::open(path, flags, Mode::empty()).map(Some).at(Step::TimeOffsets)
+    }
+
+    fn make_late_namespaces(&self, clocks: Option<OwnedFd>) -> Done {
         if self.late.kinds != 0 {
             sys::split(self.late.kinds).at(Step::Namespaces)?;
         }
-        let Some(offsets) = &self.late.offsets else { return Ok(()) };
-        let proc = rootfs::ProcHandle::open().at(Step::TimeOffsets)?;
-        proc.write(c"self/timens_offsets", offsets).at(Step::TimeOffsets)
+        let (Some(offsets), Some(clocks)) = (&self.late.offsets, clocks) else { return Ok(()) };
+        rustix::io::write(&clocks, offsets).map(drop).at(Step::TimeOffsets)
     }
 
     fn set_root(&self) -> Done {
