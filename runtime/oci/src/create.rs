@@ -272,6 +272,9 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         sys::forsake(mine.as_fd());
         // The lock on the directory is its parent's, and would outlive it here.
         sys::forsake(parts.dir.as_fd());
+        if let Some(socket) = &ready.pidfd {
+            sys::forsake(socket.as_fd());
+        }
         init.run()
     });
     let spawned = spawned

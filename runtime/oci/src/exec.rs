@@ -237,6 +237,9 @@ impl<'a> Work<'a> {
         };
         let spawned = launch.run(&mut || {
             sys::forsake(mine.as_fd());
+            if let Some(socket) = &self.pidfd {
+                sys::forsake(socket.as_fd());
+            }
             exec.run()
         });
         Ok(Child::new(spawned.map_err(explain)?, mine))

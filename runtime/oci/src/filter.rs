@@ -68,7 +68,7 @@ impl Filter {
         let Some(agent) = &self.agent else {
             return seccomp::install(&self.program).map(drop).at(Step::Seccomp);
         };
-        sys::install_and_deliver(&|| seccomp::install(&self.program), &mut |listener| {
+        sys::install_and_deliver(&|| seccomp::install(&self.program), &|listener| {
             i32::from(agent.deliver(listener).is_err())
         })
         .at(Step::Listener)

@@ -2,9 +2,11 @@
 #![allow(unsafe_code, reason = "raw system calls for a child between clone and exec")]
 
 mod exe;
+mod thread;
 mod tune;
 
 pub(crate) use exe::{can_leave_exe, leave_exe};
+pub(crate) use thread::install_and_deliver;
 pub(crate) use tune::*;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -342,34 +344,4 @@ impl Strings {
             self.pointers[at].set(text.as_ptr() as usize);
         }
     }
-}
-
-/// Installs a filter whose notifications go to an agent: before, a process is made that shares the
-/// descriptors, as the filter may forbid or trap the very calls that would send the new one.
-/// `deliver` runs there and gets that descriptor.
-pub(crate) fn install_and_deliver(
-    install: &dyn Fn() -> Result<Option<OwnedFd>>,
-    deliver: &mut dyn FnMut(BorrowedFd<'_>) -> i32,
-) -> Result<()> {
-    const TRIES: u32 = 5000;
-    let probe = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let number = probe.as_raw_fd();
-    drop(probe);
-    spawn(libc::CLONE_FILES as u64 | PARENT, None, &mut || {
-        for _ in 0..TRIES {
-            // SAFETY: only asks for flags.
-            if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
-                // SAFETY: the table of descriptors is shared, and its owner, busy with exec, does
-                // not close what it has just got.
-                return deliver(unsafe { BorrowedFd::borrow_raw(number) });
-            }
-            let pause = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-            // SAFETY: the time outlives the call.
-            unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
-        }
-        1
-    })
-    .map(drop)?;
-    // Closed by exec, not here: closing may be a call that the filter stops.
-    install().map(std::mem::forget)
 }
