@@ -107,14 +107,21 @@ static void drop_capabilities(void)
 		die("capset");
 }
 
-static void filter(const char *path)
+static struct sock_filter code[4096];
+static struct sock_fprog program = { 0, code };
+
+static void read_filter(const char *path)
 {
-	static struct sock_filter code[4096];
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t bytes = file < 0 ? -1 : read(file, code, sizeof code);
 	if (bytes <= 0)
 		die(path);
-	struct sock_fprog program = { (unsigned short)(bytes / (ssize_t)sizeof *code), code };
+	program.len = (unsigned short)(bytes / (ssize_t)sizeof *code);
+	close(file);
+}
+
+static void filter(void)
+{
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
 		die("seccomp");
 }
@@ -140,11 +147,11 @@ static void contain(int full, char **argv)
 		if (setrlimit(RLIMIT_NOFILE, &files))
 			die("limit");
 		drop_capabilities();
-		filter(argv[3]);
+		filter();
 	}
-	char *const program[] = { "/true", NULL };
-	execv(program[0], program);
-	die(program[0]);
+	char *const words[] = { "/true", NULL };
+	execv(words[0], words);
+	die(words[0]);
 }
 
 int main(int argc, char **argv)
@@ -152,6 +159,8 @@ int main(int argc, char **argv)
 	if (argc != 5)
 		return 2;
 	int full = !strcmp(argv[1], "kubernetes"), status;
+	if (full)
+		read_filter(argv[3]);
 	struct clone_args args = { .exit_signal = SIGCHLD };
 	args.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 	if (full)

@@ -1,9 +1,12 @@
 //! One measured run of a program, the same way for every contestant.
 
 use crate::error::{About, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fmt;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// What is asked of a plugin.
@@ -66,6 +69,24 @@ pub(crate) fn invoke(command: &mut Command, input: &str) -> Result<Outcome> {
     Ok(Outcome { wall, stdout, failure })
 }
 
+/// Waits for `child`, and kills it when it has not ended by itself in time: `None` then. The wait is
+/// a plain one, so that looking at a clock costs the child nothing.
+pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (over, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            let late = ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            // It may end by itself right now.
+            late.then(|| kill(pid, Signal::SIGKILL)).is_some()
+        });
+        let status = child.wait().about(format!("process {pid}"));
+        drop(over);
+        let killed = watch.join().unwrap_or(false);
+        Ok(Some(status?).filter(|_| !killed))
+    })
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -92,5 +113,13 @@ mod tests {
     #[test]
     fn a_missing_program_is_an_error() {
         assert!(invoke(&mut Command::new("/nonexistent/program"), "").is_err());
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(wait_within(&mut sleep, Duration::from_millis(20)).unwrap().is_none());
+        let mut quick = Command::new("true").spawn().unwrap();
+        assert!(wait_within(&mut quick, Duration::from_secs(20)).unwrap().unwrap().success());
     }
 }

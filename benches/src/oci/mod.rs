@@ -93,7 +93,9 @@ fn race(options: &Options, stage: &Stage<'_>, floor: &Floor) -> Result<Scenario>
             }
         }
         board.add_up(named.iter().map(|who| who.name.as_str()), &SUMS);
-        board.note(FLOOR, Step::Run.as_str(), bare.run()?);
+        if board.may_run(FLOOR) {
+            board.note(FLOOR, Step::Run.as_str(), bare.run()?);
+        }
         if let Some(linked) = linked.as_ref().filter(|_| board.may_run(LINKED)) {
             for (verb, outcome) in linked.run()? {
                 board.note(LINKED, verb, outcome);

@@ -3,6 +3,7 @@
 use super::bundle::{self, Shape, Subject};
 use super::options::Contestant;
 use crate::error::{About, Error, Result};
+use crate::invoke::wait_within;
 use crate::node::Site;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -82,6 +83,8 @@ pub(crate) struct Player {
 }
 
 const ID: &str = "bench";
+/// A runtime that takes longer has missed the end of its container.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Player {
     pub(crate) fn new(stage: &Stage<'_>, contestant: &Contestant) -> Result<Player> {
@@ -111,7 +114,18 @@ impl Player {
             let pid = text.trim().parse().about(self.pid_file.display())?;
             self.init = Some(Pid::from_raw(pid));
         }
+        if outcome.is_err() && matches!(step, Step::Create | Step::Run) {
+            self.clear()?;
+        }
         Ok(outcome)
+    }
+
+    /// Removes what a failed step left, so that the next round can begin.
+    fn clear(&self) -> Result<()> {
+        let mut command = Command::new(&self.contestant.program);
+        command.arg("--root").arg(&self.root).args(["delete", "--force", ID]);
+        // Most have left nothing, and say so.
+        self.timed(&mut command).map(drop)
     }
 
     /// The command of a step.
@@ -143,8 +157,10 @@ impl Player {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let subject = command.get_program().to_string_lossy().into_owned();
         let start = Instant::now();
-        let status = command.spawn().about(&subject)?.wait().about(&subject)?;
+        let mut child = command.spawn().about(&subject)?;
+        let status = wait_within(&mut child, LIMIT)?;
         let wall = start.elapsed();
+        let Some(status) = status else { return Ok(Err(format!("took {LIMIT:?} and was killed"))) };
         if status.success() {
             return Ok(Ok(wall));
         }
@@ -179,6 +195,6 @@ impl Drop for Player {
     fn drop(&mut self) {
         // A run that was broken off must not leave a container; what it says is of no use then.
         let _ = self.end_init();
-        let _ = self.timed(&mut self.command(Step::Delete));
+        let _ = self.clear();
     }
 }

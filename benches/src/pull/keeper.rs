@@ -1,12 +1,16 @@
 //! Those who keep images: podloom as a program alone, containerd as a daemon and its client.
 
 use crate::error::{About, Error, Result};
+use crate::invoke::wait_within;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Longer than any pull here takes on a slow disk.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Which program keeps the images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,16 +164,22 @@ impl Drop for Keeper {
 }
 
 /// Runs a command; the time from before it is started until it is reaped.
-pub(crate) fn timed(command: &mut Command) -> Result<std::result::Result<Duration, String>> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+pub(crate) fn timed(
+    command: &mut Command,
+    errors: &Path,
+) -> Result<std::result::Result<Duration, String>> {
+    let stderr = File::create(errors).about(errors.display())?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     let subject = command.get_program().to_string_lossy().into_owned();
     let start = Instant::now();
-    let output = command.spawn().about(&subject)?.wait_with_output().about(&subject)?;
+    let mut child = command.spawn().about(&subject)?;
+    let status = wait_within(&mut child, LIMIT)?;
     let wall = start.elapsed();
-    if output.status.success() {
+    let Some(status) = status else { return Ok(Err(format!("took {LIMIT:?} and was killed"))) };
+    if status.success() {
         return Ok(Ok(wall));
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = std::fs::read_to_string(errors).unwrap_or_default();
     let said: Vec<&str> = said.split_whitespace().collect();
-    Ok(Err(format!("{}: {}", output.status, said.join(" "))))
+    Ok(Err(format!("{status}: {}", said.join(" "))))
 }

@@ -14,6 +14,7 @@ use images::{Image, Layer, Packing, Registry, bulk};
 use keeper::{Keeper, Kind, List, timed};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 const FILES: usize = 32_000;
 const BYTES: usize = 300 << 20;
@@ -69,6 +70,10 @@ impl Stage<'_> {
         Ok(keeper)
     }
 
+    fn timed(&self, mut command: Command) -> Result<std::result::Result<Duration, String>> {
+        timed(&mut command, &self.site.dir().join("stderr"))
+    }
+
     fn pull(&mut self) -> Result<(Scenario, Memory)> {
         let missing = "docker-registry, htpasswd (apache2-utils) and setpriv must be installed";
         let registry = Registry::start().ok_or_else(|| Error::new("registry", missing))?;
@@ -85,13 +90,13 @@ impl Stage<'_> {
                 let kind = &kinds[lane];
                 let keeper = self.fresh(kind)?;
                 board.counts = round > 0;
-                let first = timed(&mut keeper.pull(&names[0]))?;
+                let first = self.timed(keeper.pull(&names[0]))?;
                 let before = std::time::Instant::now();
                 nix::unistd::sync();
                 let synced = before.elapsed();
                 board.note(kind.label(), SYNCED, first.clone().map(|wall| wall + synced));
                 board.note(kind.label(), PULL, first);
-                board.note(kind.label(), SECOND, timed(&mut keeper.pull(&names[1]))?);
+                board.note(kind.label(), SECOND, self.timed(keeper.pull(&names[1]))?);
             }
         }
         let memory = self.pull_memory(&names[0])?;
@@ -107,7 +112,7 @@ impl Stage<'_> {
             let plain = keeper.pull(name);
             let mut traced = Command::new(&self.floor.tally);
             traced.arg(&report).arg(plain.get_program()).args(plain.get_args());
-            let outcome = timed(&mut traced)?;
+            let outcome = self.timed(traced)?;
             let client = outcome.map_err(|cause| Error::new(kind.label(), cause)).and_then(|_| {
                 let text = std::fs::read_to_string(&report).about(report.display())?;
                 crate::floor::largest(&text)
@@ -128,7 +133,7 @@ impl Stage<'_> {
         let mut keepers = Vec::new();
         for kind in &kinds {
             let keeper = self.fresh(kind)?;
-            board.note(kind.label(), "import 1,000 images", timed(&mut keeper.import(&archive))?);
+            board.note(kind.label(), "import 1,000 images", self.timed(keeper.import(&archive))?);
             keepers.push(keeper);
         }
         let mut turns = Turns::of(kinds.len());
@@ -136,7 +141,7 @@ impl Stage<'_> {
             board.counts = round > 1;
             for (form, verb) in [(List::Full, "list 1,000"), (List::Short, "list 1,000, -q")] {
                 for lane in turns.shuffled() {
-                    board.note(kinds[lane].label(), verb, timed(&mut keepers[lane].list(form))?);
+                    board.note(kinds[lane].label(), verb, self.timed(keepers[lane].list(form))?);
                 }
             }
         }
