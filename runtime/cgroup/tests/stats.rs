@@ -21,7 +21,9 @@ fn what_a_group_uses() {
             && (!limited
                 || stats.memory.usage.usage > 300_000
                     && stats.pids.current == 1
-                    && stats.cpu.throttling.throttled_periods > 0)
+                    && stats.cpu.throttling.throttled_periods > 0
+                    // Counted only when a period of being held back has ended.
+                    && stats.cpu.throttling.throttled_time > 0)
     });
     let stats = group.stats().unwrap();
     assert!(stats.cpu.usage.user > 0 || stats.cpu.usage.kernel > 0, "{stats:?}");
