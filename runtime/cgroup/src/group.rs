@@ -44,7 +44,7 @@ pub struct Request<'a> {
     /// [`Driver::Systemd`] (but for slices), ignored by [`Driver::Cgroupfs`]. With v1 trees the
     /// process still has to join those: `joiner().join(true)`, which does nothing on v2 alone.
     pub pid: Option<u32>,
-    /// Limits that systemd is told at once; [`Group::apply`] is needed in any case.
+    /// Limits that systemd is told at once; [`Cgroup::apply`] is needed in any case.
     pub resources: Option<&'a Resources>,
     /// Further properties of systemd's unit, checked by [`systemd::properties`].
     pub properties: &'a [Property],
