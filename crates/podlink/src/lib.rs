@@ -11,6 +11,7 @@ mod remove;
 pub use add::{add, made};
 pub use check::{check, status};
 pub use remove::{del, gc};
+pub use veth::first_mac;
 
 use cni_types::{Code, Dns, Error, Result};
 use netlink::{Link, Netlink};

@@ -7,12 +7,14 @@
 //! Invariant: a link is deleted only when it is this attachment's by name and alias, or when it
 //! is nobody's and the plugin says that it is what it looks for.
 
+mod address;
 mod carrier;
 mod delete;
 mod make;
 pub mod report;
 mod stale;
 
+pub use address::first_mac;
 pub use carrier::wait_for_carrier;
 pub use delete::{delete_in_pod, delete_own, delete_reported};
 pub use make::{Wish, make};

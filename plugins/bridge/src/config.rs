@@ -239,15 +239,7 @@ fn mac(wire: &Wire, args: &Args) -> Result<Option<Mac>> {
         ("args.cni.mac", wire.args.cni.mac.as_str(), Code::InvalidConfig),
         ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
     ];
-    let Some((key, text, code)) = sources.into_iter().find(|(_, text, _)| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let mac: Mac = text.parse().map_err(|e| Error::new(code, format!("{key}: {e}")))?;
-    if !mac.is_unicast() {
-        return Err(Error::new(code, format!("{key}: {mac} is no address of one interface"))
-            .with_details("the first byte must be even, and not all bytes zero"));
-    }
-    Ok(Some(mac))
+    veth::first_mac(&sources)
 }
 
 fn vlans(wire: &Wire) -> Result<Option<Vlans>> {

@@ -94,15 +94,7 @@ fn mac(wire: &Wire, args: &Args) -> Result<Option<Mac>> {
         ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
         ("mac", wire.mac.as_str(), Code::InvalidConfig),
     ];
-    let Some((key, text, code)) = sources.into_iter().find(|(_, text, _)| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let mac: Mac = text.parse().map_err(|e| Error::new(code, format!("{key}: {e}")))?;
-    if !mac.is_unicast() {
-        return Err(Error::new(code, format!("{key}: {mac} is no address of one interface"))
-            .with_details("the first byte must be even, and not all bytes zero"));
-    }
-    Ok(Some(mac))
+    podlink::first_mac(&sources)
 }
 
 #[cfg(test)]
