@@ -1,0 +1,3 @@
+//! podloomd, the CRI server for kubelet.
+
+fn main() {}

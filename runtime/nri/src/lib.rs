@@ -1,0 +1,1 @@
+//! The node resource interface: plugins that see and adjust pods and containers.

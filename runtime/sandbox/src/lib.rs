@@ -1,0 +1,1 @@
+//! Pod sandboxes: namespaces, network, files, state.

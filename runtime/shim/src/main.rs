@@ -1,0 +1,3 @@
+//! podloom-shim, one process per pod.
+
+fn main() {}

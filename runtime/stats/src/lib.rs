@@ -1,0 +1,1 @@
+//! Usage of pods, containers and images: CRI statistics and metrics.
