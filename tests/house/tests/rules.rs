@@ -36,6 +36,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "libcni",
             "cni-types",
             "netns",
+            "netlink",
             "sysctl",
             "shim-client",
             "shim-protocol",
