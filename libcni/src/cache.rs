@@ -3,7 +3,7 @@
 
 use crate::atomic::{Durable, Folder};
 use crate::record::{Entry, Record};
-use crate::{Error, Kind, Pod, Result};
+use crate::{Error, Kind, Pod, Records, Result};
 use cni_types::{Attachment, Code, NetworkName};
 use std::path::Path;
 
@@ -17,6 +17,7 @@ const FILE_NAME_MAX: usize = 255;
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     folder: Folder,
+    durable: Durable,
 }
 
 /// The three names that make up an attachment's identity on a node.
@@ -87,9 +88,13 @@ impl Key {
 }
 
 impl Cache {
-    pub(crate) fn new(dir: &Path) -> Cache {
+    pub(crate) fn new(dir: &Path, records: Records) -> Cache {
+        let durable = match records {
+            Records::Synced => Durable::Yes,
+            Records::Volatile => Durable::No,
+        };
         // Not inside `results`: there, any other reader would take it for a record.
-        Cache { folder: Folder::new(dir.join("results"), dir.join("podloom/tmp")) }
+        Cache { folder: Folder::new(dir.join("results"), dir.join("podloom/tmp")), durable }
     }
 
     fn fault(&self, key: &Key, e: &std::io::Error) -> Error {
@@ -136,11 +141,11 @@ impl Cache {
         }
     }
 
-    /// Writes a record so that it is there, whole, after a loss of power.
+    /// Writes a record; with [`Records::Synced`] it is there, whole, after a loss of power.
     pub(crate) fn put(&self, record: &Record) -> Result<()> {
         let key = Key::of(record);
         let text = record.to_text();
-        let written = self.folder.write(&key.file_name(), text.as_bytes(), Durable::Yes);
+        let written = self.folder.write(&key.file_name(), text.as_bytes(), self.durable);
         written.map_err(|e| self.fault(&key, &e))
     }
 

@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Key};
 use crate::derive;
 use crate::intent::{Intents, Journal};
-use crate::invoke::{CallReport, Invocation, Invoke, Observe};
+use crate::invoke::{CallBegun, CallReport, Invocation, Invoke, Observe};
 use crate::lock::{self, Held, Locks, Use};
 use crate::record::{Entry, Record};
 use crate::{Error, Kind, NetworkList, Pod, Programs, Result, Settings};
@@ -87,7 +87,7 @@ impl Cni {
         let name = format!("libcni/{:016x}", lock::hash(&cache_dir.to_string_lossy()));
         let state = settings.run_dir.join(name);
         let shared = Shared {
-            cache: Cache::new(&cache_dir),
+            cache: Cache::new(&cache_dir, settings.records),
             intents: Intents::new(&state),
             locks: Locks::new(&state),
             settings,
@@ -192,6 +192,11 @@ impl Cni {
                 journal.started(pid);
             }
         };
+        if let Some(observer) = &self.shared.observer {
+            let container_id = call.pod.map_or("", |pod| pod.container_id.as_str());
+            let (plugin, verb) = (call.plugin.as_str(), call.verb);
+            observer.begun(&CallBegun { network: call.network, plugin, verb, container_id });
+        }
         let begin = Instant::now();
         let run = self.shared.invoker.run(&invocation, &started);
         let (answer, stderr) = match tokio::time::timeout(settings.call_deadline, run).await {

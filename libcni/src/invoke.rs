@@ -68,8 +68,24 @@ pub struct CallReport {
     pub failure: Option<String>,
 }
 
-/// Who is told about every finished call.
+/// One call of a plugin that is about to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallBegun<'a> {
+    /// The network.
+    pub network: &'a str,
+    /// `type` of the plugin.
+    pub plugin: &'a str,
+    /// What is asked.
+    pub verb: Verb,
+    /// `CNI_CONTAINERID`; empty for GC, STATUS and VERSION.
+    pub container_id: &'a str,
+}
+
+/// Who is told about every call.
 pub trait Observe: Send + Sync + fmt::Debug {
+    /// Called before each call, from the task that runs it.
+    fn begun(&self, _call: &CallBegun<'_>) {}
+
     /// Called once for each call, in order, from the task that ran it.
     fn finished(&self, report: &CallReport);
 }

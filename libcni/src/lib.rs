@@ -21,8 +21,9 @@
 //!
 //! # What is guaranteed
 //! - **Records.** When [`Cni::add`] returns, its record in the cache directory has been synced
-//!   (the file, then its directory): it is there, whole, after a loss of power. It has the
-//!   reference library's format, so that either library can detach what the other attached.
+//!   (the file, then its directory), unless [`Settings::records`] says that it need not be: it is
+//!   there, whole, after a loss of power. It has the reference library's format, so that either
+//!   library can detach what the other attached.
 //! - **Intents.** Before the first plugin runs, the attachment and its configuration are written
 //!   to the run directory. If the caller is killed, the next ADD, DEL or GC of the attachment
 //!   ends plugins that still run for it, and detaches it. The run directory is in memory: this
@@ -61,10 +62,10 @@ pub use cni_exec::{Output, Verb};
 pub use del::Detached;
 pub use error::{Error, Kind, Result};
 pub use gc::{Collected, Valid};
-pub use invoke::{CallReport, Invocation, Invoke, InvokeFuture, Observe};
+pub use invoke::{CallBegun, CallReport, Invocation, Invoke, InvokeFuture, Observe};
 pub use list::{NetworkList, PluginConf};
 pub use load::{ConfFile, DEFAULT_CONF_DIR, load_dir, load_file, load_network};
 pub use pod::Pod;
 pub use process::Programs;
 pub use record::{Entry, Record};
-pub use settings::{DEFAULT_PLUGIN_DIR, Settings};
+pub use settings::{DEFAULT_PLUGIN_DIR, Records, Settings};

@@ -21,6 +21,19 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// How long one call of one plugin may take before it is killed.
     pub call_deadline: Duration,
+    /// What of the records must outlive a loss of power.
+    pub records: Records,
+}
+
+/// What of the cache's records must outlive a loss of power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Records {
+    /// Every record, before ADD returns: two calls of fsync.
+    #[default]
+    Synced,
+    /// None. For a runtime that collects garbage when it starts: what was attached before the
+    /// node went down is freed then, recorded or not.
+    Volatile,
 }
 
 impl Default for Settings {
@@ -32,6 +45,7 @@ impl Default for Settings {
             cache_dir: PathBuf::from(DEFAULT_CACHE_DIR),
             run_dir: run.map_or_else(|| PathBuf::from(DEFAULT_RUN_DIR), PathBuf::from),
             call_deadline: Duration::from_secs(60),
+            records: Records::default(),
         }
     }
 }

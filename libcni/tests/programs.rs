@@ -153,6 +153,7 @@ async fn role_of_a_caller() {
         cache_dir: dir.join("cache"),
         run_dir: dir.join("run"),
         call_deadline: Duration::from_secs(30),
+        ..Settings::default()
     };
     let pod = libcni::Pod::new("p", "eth0", &dir.join("netns").to_string_lossy()).expect("pod");
     let cni = Cni::new(settings);

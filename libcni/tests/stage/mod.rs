@@ -42,6 +42,7 @@ impl Stage {
             cache_dir: dir.join("cache"),
             run_dir: dir.join("run"),
             call_deadline: Duration::from_secs(10),
+            ..Settings::default()
         };
         Stage { dir, settings }
     }
