@@ -48,6 +48,21 @@ impl Created {
         self.owned.container.record.pid
     }
 
+    /// A handle of the first process: readable when it has ended.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.owned.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The terminal's master, once.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.owned.terminal.take()
+    }
+
+    /// The container.
+    pub fn container(&self) -> &Container {
+        &self.owned.container
+    }
+
     /// What was odd in the configuration but harmless, for the log.
     pub fn warnings(&self) -> &[String] {
         &self.plan.warnings

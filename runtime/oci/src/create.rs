@@ -9,7 +9,9 @@ use crate::launch::{self, Child, Launch};
 use crate::plan::Plan;
 use crate::state::{self, Dir, Record};
 use crate::sync::{self, Word};
-use crate::{Bundle, ContainerId, Error, Result, Runtime, hook, mapping, oom, pid, process, sys};
+use crate::{
+    Bundle, ContainerId, Error, Result, Runtime, Streams, hook, mapping, oom, pid, process, sys,
+};
 use runtime_spec::{NamespaceKind, Status};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -30,6 +32,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Leave the caller's session keyring to the container.
     pub no_new_keyring: bool,
+    /// Standard streams; the caller's own when absent. A terminal takes their place.
+    pub streams: Option<Streams>,
 }
 
 /// All that is known before there is any effect.
@@ -59,6 +63,8 @@ impl Runtime {
         let mut undo = Undo(Some(dir));
         let owned = self.make(&ready, &mut undo)?;
         let _ = undo.0.take();
+        // Whoever keeps the container may do so for long, and others may delete it.
+        owned.container.dir.unlock();
         Ok(Created::new(owned, ready.plan))
     }
 
@@ -233,6 +239,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         become_root: new_user,
         cgroup: parts.group.joiner().filter(|_| !launch::joins_users(&joins)),
         late: Late { kinds: names.new & late, offsets: plan.time_offsets.clone() },
+        streams: options.streams.as_ref(),
         keyring: keyring(ready),
         loopback: names.is_new(NamespaceKind::Network),
         host_name: ready.bundle.spec.hostname.as_deref().filter(|name| !name.is_empty()),
@@ -249,7 +256,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         tail: Tail {
             plan: process,
             preserve: options.preserve_fds,
-            exe: Some(exe.as_fd()),
+            exe: exe.as_ref().map(AsFd::as_fd),
             filter: ready.filter.as_ref(),
             own_limits: !names.has(NamespaceKind::User),
             entered: std::cell::Cell::new(false),

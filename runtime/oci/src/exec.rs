@@ -9,7 +9,7 @@ use crate::namespace::{self, Join};
 use crate::plan::personality;
 use crate::process::Plan;
 use crate::sync::{self, Fault, Word};
-use crate::{Error, Kind, Result, hook, oom, pid, sys};
+use crate::{Error, Kind, Result, Streams, hook, oom, pid, sys};
 use runtime_spec::{NamespaceKind, Process, Spec, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cell::Cell;
@@ -31,6 +31,8 @@ pub struct ExecOptions {
     pub no_new_keyring: bool,
     /// Group below the container's to put it in.
     pub cgroup: Option<String>,
+    /// Standard streams; the caller's own when absent. A terminal takes their place.
+    pub streams: Option<Streams>,
 }
 
 /// A process that was added and runs.
@@ -51,6 +53,11 @@ impl Executed {
     /// The terminal's master, once.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    /// The handle, for who waits for many processes; [`Executed::wait`] is then done with.
+    pub fn take_pidfd(&mut self) -> Option<OwnedFd> {
+        self.pidfd.take()
     }
 
     /// Waits for its end; the exit status, or 128 and the signal.
@@ -171,7 +178,7 @@ impl<'a> Work<'a> {
             console: socket("console socket", &options.console_socket)?,
             pidfd: socket("pidfd socket", &options.pidfd_socket)?,
             personality: spec.linux.as_ref().map(personality).transpose()?.flatten(),
-            exe: Some(launch::disguise()?),
+            exe: launch::disguise()?,
         })
     }
 
@@ -210,6 +217,7 @@ impl<'a> Work<'a> {
         let keyring = CString::new(format!("_ses.{id}")).ok();
         let exec = Exec {
             sync: theirs.as_fd(),
+            streams: self.options.streams.as_ref(),
             cgroup: self
                 .joiner
                 .as_ref()

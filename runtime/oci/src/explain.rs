@@ -74,6 +74,17 @@ impl Context<'_> {
     }
 }
 
+/// A failure of a process that makes or joins namespaces and nothing else.
+pub(crate) fn namespaces(fault: Fault) -> Error {
+    match fault {
+        Fault::Step(step, _, errno) => {
+            let (subject, what) = plain(step);
+            Error::errno(subject, what, errno)
+        }
+        Fault::Root(_) => Error::new(Kind::System(None), "namespaces", "cannot be made"),
+    }
+}
+
 /// Steps whose words need nothing else.
 fn plain(step: Step) -> (&'static str, &'static str) {
     match step {
@@ -107,6 +118,7 @@ fn plain(step: Step) -> (&'static str, &'static str) {
         Step::Descriptors => ("descriptors", "close on exec"),
         Step::Gate => ("start", "wait for it"),
         Step::Root => ("root", "enter"),
+        Step::Streams => ("standard streams", "dup"),
         _ => ("container's process", "talk to it"),
     }
 }

@@ -3,7 +3,7 @@
 use crate::sync::{self, At, Fault, Step};
 use crate::sys;
 use crate::{Error, Result};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::path::Path;
@@ -63,6 +63,12 @@ impl Filter {
             .map_err(|errno| Error::errno("state for the seccomp agent", "write", errno))
     }
 
+    /// What has to stay open until it is installed.
+    pub(crate) fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        let agent = self.agent.as_ref();
+        [agent.map(|agent| agent.socket.as_fd()), agent.map(|agent| agent.message.as_fd())]
+    }
+
     /// Puts the calling process under it. Allocates nothing.
     pub(crate) fn install(&self) -> std::result::Result<(), Fault> {
         let Some(agent) = &self.agent else {
@@ -89,7 +95,7 @@ impl Agent {
         Ok(Agent { socket, message, metadata: listener.metadata.clone() })
     }
 
-    fn deliver(&self, listener: rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<()> {
+    fn deliver(&self, listener: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let (mut buffer, mut at, mut fd) = ([0_u8; 4096], 0, Some(listener));
         loop {
             let read = rustix::io::pread(&self.message, &mut buffer, at)?;

@@ -132,8 +132,13 @@ impl Drop for Child {
 }
 
 /// The file that takes the place of the runtime's executable in a child: nobody can run it, and
-/// writing to it harms nobody.
-pub(crate) fn disguise() -> Result<OwnedFd> {
+/// writing to it harms nobody. `None` where the executable is a file of that kind already: a
+/// program that runs from a sealed file in memory need not hide it.
+pub(crate) fn disguise() -> Result<Option<OwnedFd>> {
+    static SEALED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    if *SEALED.get_or_init(runs_sealed) {
+        return Ok(None);
+    }
     let subject = "runtime's own executable";
     if !sys::can_leave_exe() {
         let cause =
@@ -144,7 +149,16 @@ pub(crate) fn disguise() -> Result<OwnedFd> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         // Kernels before 6.3 do not know the flag, and make every such file executable.
         .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC));
-    file.map_err(|errno| Error::errno(subject, "memfd (is vm.memfd_noexec 2?)", errno))
+    file.map(Some).map_err(|errno| Error::errno(subject, "memfd (is vm.memfd_noexec 2?)", errno))
+}
+
+/// Whether this program runs from a file that nobody can ever write to.
+fn runs_sealed() -> bool {
+    use rustix::fs::{Mode, OFlags, SealFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(own) = rustix::fs::open("/proc/self/exe", flags, Mode::empty()) else { return false };
+    let wanted = SealFlags::SEAL | SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    rustix::fs::fcntl_get_seals(&own).is_ok_and(|seals| seals.contains(wanted))
 }
 
 /// How long the owner of a socket may leave us waiting.

@@ -25,6 +25,7 @@ mod explain;
 mod features;
 mod filter;
 mod group;
+mod hold;
 mod hook;
 mod id;
 mod launch;
@@ -36,6 +37,7 @@ mod plan;
 mod process;
 pub mod signals;
 mod state;
+mod streams;
 mod sync;
 mod sys;
 mod sysctl;
@@ -47,8 +49,10 @@ pub use create::CreateOptions;
 pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use features::features;
+pub use hold::{HeldNamespaces, NewNamespaces, set_sysctls};
 pub use id::ContainerId;
 pub use plan::check;
+pub use streams::Streams;
 
 use std::path::PathBuf;
 

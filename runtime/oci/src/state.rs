@@ -97,6 +97,12 @@ impl Dir {
         }
     }
 
+    /// Lets other commands at it again, while this one keeps the directory open.
+    pub(crate) fn unlock(&self) {
+        // Who does not hold the lock has nothing to let go of.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
+    }
+
     /// Whether the path still leads to this directory: it was not removed while we waited.
     pub(crate) fn is_current(&self) -> bool {
         let (Ok(mine), Ok(there)) = (rustix::fs::fstat(&self.fd), rustix::fs::stat(&self.path))
@@ -190,6 +196,14 @@ impl Dir {
 
     fn failed(&self, name: &str, what: &str, errno: Errno) -> Error {
         Error::errno(self.path.join(name).display().to_string(), what, errno)
+    }
+}
+
+impl Drop for Dir {
+    /// Closing would not do: a child that another thread makes at the same time has a copy of the
+    /// descriptor until it executes its program, and with it the lock.
+    fn drop(&mut self) {
+        self.unlock();
     }
 }
 

@@ -56,9 +56,10 @@ pub(crate) enum Step {
     HookStatus,
     HookTimeout,
     Root,
+    Streams,
 }
 
-const STEPS: [Step; 43] = {
+const STEPS: [Step; 44] = {
     use Step::*;
     [
         Sync,
@@ -104,6 +105,7 @@ const STEPS: [Step; 43] = {
         HookStatus,
         HookTimeout,
         Root,
+        Streams,
     ]
 };
 

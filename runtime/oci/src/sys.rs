@@ -260,6 +260,12 @@ pub(crate) fn close_on_exec_from(first: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOEXEC) }).map(drop)
 }
 
+/// Closes descriptors by number, in a child that never uses their owners' copies again.
+pub(crate) fn close_between(first: u32, last: u32) {
+    // SAFETY: their owners are in the parent's memory; the child never touches the copies of them.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
 /// Keeps one descriptor over exec.
 pub(crate) fn keep_on_exec(fd: i32) -> Result<()> {
     // SAFETY: changes a flag of a descriptor.

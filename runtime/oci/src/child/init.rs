@@ -6,7 +6,7 @@ use crate::hook::{self, Hook};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys;
 use rootfs::Mounted;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -23,6 +23,7 @@ pub(crate) struct Init<'a> {
     pub(crate) become_root: bool,
     pub(crate) cgroup: Option<(&'a cgroup::Joiner, bool)>,
     pub(crate) late: Late,
+    pub(crate) streams: Option<&'a crate::Streams>,
     pub(crate) keyring: Option<CString>,
     pub(crate) loopback: bool,
     pub(crate) host_name: Option<&'a str>,
@@ -59,12 +60,14 @@ impl Init<'_> {
         if let Err(fault) = self.set_up() {
             return report(self.sync, fault);
         }
+        self.shed();
         let Ok(starter) = self.await_start() else { return super::FAILED };
         let Err(fault) = self.start();
         report(starter.as_fd(), fault)
     }
 
     fn set_up(&self) -> Done {
+        self.streams.map_or(Ok(()), crate::Streams::take)?;
         let clocks = self.open_clocks()?;
         if self.wait {
             sync::wait(self.sync)?;
@@ -181,6 +184,27 @@ impl Init<'_> {
             buffer[end] = path[end];
         }
         Ok(())
+    }
+
+    /// Closes the copies of what is its parent's. This process may wait for its start for long: ends
+    /// of pipes that it held would keep their readers waiting, and locks would stay taken.
+    fn shed(&self) {
+        let number = |fd: BorrowedFd<'_>| fd.as_raw_fd() as u32;
+        let mut kept = [u32::MAX; 4];
+        let state = self.start_hooks.1.map(AsFd::as_fd);
+        let agent = self.tail.filter.map_or([None, None], crate::filter::Filter::descriptors);
+        let needed = [Some(self.gate), state, agent[0], agent[1]];
+        for (slot, fd) in kept.iter_mut().zip(needed.into_iter().flatten()) {
+            *slot = number(fd);
+        }
+        kept.sort_unstable();
+        let mut first = 3 + self.tail.preserve;
+        for fd in kept {
+            if fd > first {
+                sys::close_between(first, fd - 1);
+            }
+            first = first.max(fd.saturating_add(1));
+        }
     }
 
     /// Waits for the word to start; the connection hears of a failure, and of success by its end.

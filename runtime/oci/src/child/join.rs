@@ -15,6 +15,7 @@ type Done = std::result::Result<(), Fault>;
 pub(crate) struct Exec<'a> {
     pub(crate) sync: BorrowedFd<'a>,
     pub(crate) cgroup: Option<(&'a cgroup::Joiner, bool)>,
+    pub(crate) streams: Option<&'a crate::Streams>,
     pub(crate) keyring: Option<std::ffi::CString>,
     pub(crate) console: Option<BorrowedFd<'a>>,
     pub(crate) personality: Option<u64>,
@@ -29,6 +30,7 @@ impl Exec<'_> {
     }
 
     fn work(&self) -> Outcome {
+        self.streams.map_or(Ok(()), crate::Streams::take)?;
         if let Some(cpus) = &self.tail.plan.initial_cpus {
             sys::set_cpus(cpus).at(Step::Affinity)?;
         }

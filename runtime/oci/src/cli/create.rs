@@ -50,6 +50,7 @@ fn options(given: &Given) -> Result<CreateOptions> {
         preserve_fds: preserved(given)?,
         no_pivot: given.has("no-pivot"),
         no_new_keyring: given.has("no-new-keyring"),
+        streams: None,
     })
 }
 

@@ -56,6 +56,7 @@ fn add(call: &Call) -> Result<u8> {
         ignore_paused: given.has("ignore-paused"),
         no_new_keyring: false,
         cgroup: given.get("cgroup").map(str::to_owned),
+        streams: None,
     };
     let detach = given.has("detach");
     if process.terminal && detach && options.console_socket.is_none() {
