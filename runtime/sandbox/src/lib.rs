@@ -25,13 +25,27 @@
 //!   the network is freed.
 //! - **No pod waits for another's plugin.**
 
+mod boot;
+mod conf;
+mod disk;
+mod end;
 mod error;
 mod events;
+mod files;
+mod make;
+mod names;
 mod namespaces;
 mod network;
+mod plumbing;
+mod record;
+mod recover;
 mod sandbox;
 mod sandboxes;
 mod settings;
+mod space;
+mod stage;
+mod watch;
+mod wish;
 
 pub use error::{Error, Kind, Result};
 pub use events::{Change, Event};

@@ -1,27 +1,48 @@
 //! All pods of the node.
 
-use crate::events::Event;
+use crate::events::{Change, Event};
+use crate::names::Names;
+use crate::plumbing::Plumbing;
 use crate::sandbox::Sandbox;
-use crate::{Error, Kind, Result, Settings};
+use crate::stage::Stages;
+use crate::{Error, Kind, Result, Settings, end, make, recover};
 use cri_api::v1::{LinuxContainerResources, PodSandboxConfig};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 /// How many events a slow reader may be behind before it loses some.
 const EVENTS_KEPT: usize = 4096;
 
+/// How long an answer of the network's plugins to STATUS is believed.
+const STATUS_KEPT: Duration = Duration::from_secs(5);
+
+/// How long a plugin may think about STATUS before that is the answer.
+const STATUS_WAIT: Duration = Duration::from_secs(2);
+
 /// All pods of the node. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Sandboxes {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    settings: Settings,
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) boot_id: String,
+    /// Whether this process may lower `oom_score_adj`.
+    pub(crate) may_protect: bool,
+    pub(crate) names: Names,
+    pub(crate) stages: Arc<Stages>,
+    pub(crate) plumbing: Plumbing,
     pods: RwLock<BTreeMap<String, Arc<Sandbox>>>,
     events: broadcast::Sender<Event>,
+    network: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
+    /// Held for reading by all that goes on.
+    work: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// What [`Sandboxes::open`] came upon.
@@ -46,6 +67,87 @@ pub struct Update {
     pub resources: Option<LinuxContainerResources>,
 }
 
+/// Runs file and kernel work beside the asynchronous tasks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(e) => Err(Error::new(Kind::Internal, "file work", e)),
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Result<Shared> {
+        let stages = Arc::new(Stages::default());
+        Ok(Shared {
+            boot_id: crate::boot::id()?,
+            may_protect: crate::boot::may_lower_oom_score()?,
+            names: Names::default(),
+            plumbing: Plumbing::new(&settings, &stages),
+            stages,
+            settings,
+            pods: RwLock::default(),
+            events: broadcast::channel(EVENTS_KEPT).0,
+            network: tokio::sync::Mutex::default(),
+            work: Arc::default(),
+        })
+    }
+
+    pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
+        self.settings.run_dir.join("sandboxes").join(id)
+    }
+
+    pub(crate) fn state_dir(&self, id: &str) -> PathBuf {
+        self.settings.state_dir.join("sandboxes").join(id)
+    }
+
+    pub(crate) fn pod(&self, id: &str) -> Option<Arc<Sandbox>> {
+        self.pods.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn add(&self, pod: &Arc<Sandbox>) {
+        let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
+        pods.insert(pod.id().to_owned(), pod.clone());
+    }
+
+    pub(crate) fn drop_pod(&self, pod: &Sandbox) {
+        self.pods.write().unwrap_or_else(PoisonError::into_inner).remove(pod.id());
+        self.names.free(&pod.name, pod.id());
+    }
+
+    pub(crate) fn tell(&self, id: &str, change: Change) {
+        let event = Event { id: id.to_owned(), change, at: crate::events::now() };
+        // Without a reader there is nobody to tell.
+        let _readers = self.events.send(event);
+    }
+
+    /// Starts work that no caller can cancel.
+    pub(crate) fn detach<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let _working = shared.work.read().await;
+            work.await
+        })
+    }
+
+    /// A failure of a shim as one of a pod.
+    pub(crate) fn shim_fault(&self, subject: &dyn fmt::Display, e: &shim_client::Error) -> Error {
+        use shim_client::Kind as Theirs;
+        let kind = match e.kind {
+            Theirs::Invalid => Kind::Invalid,
+            Theirs::Unavailable => Kind::Unavailable,
+            Theirs::Deadline => Kind::Deadline,
+            Theirs::Io => Kind::Io,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, subject, format!("{}: {}", e.subject, e.cause)).with_advice(&e.advice)
+    }
+}
+
 impl Sandboxes {
     /// Takes up the pods of an earlier process: attaches to shims that live, undoes what was half
     /// made, and begins to free what pods of an earlier boot held of the network.
@@ -54,9 +156,9 @@ impl Sandboxes {
     /// [`Kind::Io`] when the directories cannot be made or listed. What is wrong with a single pod
     /// is told in [`Recovered::errors`].
     pub async fn open(settings: Settings) -> Result<(Sandboxes, Recovered)> {
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let shared = Shared { settings, pods: RwLock::default(), events };
-        Ok((Sandboxes { shared: Arc::new(shared) }, Recovered::default()))
+        let shared = Arc::new(Shared::new(settings)?);
+        let recovered = recover::run(&shared).await?;
+        Ok((Sandboxes { shared }, recovered))
     }
 
     /// What the pods are made with.
@@ -72,14 +174,10 @@ impl Sandboxes {
     /// # Errors
     /// [`Kind::Invalid`] for a configuration that cannot be served, [`Kind::AlreadyExists`],
     /// [`Kind::Unavailable`] without a network, [`Kind::Deadline`] and [`Kind::Internal`] for what
-    /// plugins do. Everything is undone then.
+    /// plugins do. Everything is undone then; what cannot be undone is listed as a pod that is not
+    /// ready, to be stopped and removed.
     pub async fn run(&self, config: PodSandboxConfig, handler: &str) -> Result<String> {
-        let name = config.metadata.map(|m| m.name).unwrap_or_default();
-        Err(Error::new(
-            Kind::Unavailable,
-            format!("pod {name:?} of handler {handler:?}"),
-            "not served yet",
-        ))
+        make::run(&self.shared, config, handler).await
     }
 
     /// Ends a pod: kills what runs in it, detaches its networks, ends its shim. The caller ends the
@@ -89,7 +187,9 @@ impl Sandboxes {
     /// # Errors
     /// When a plugin fails: the pod is not ready, and the call can be repeated.
     pub async fn stop(&self, id: &str) -> Result<()> {
-        self.get(id).map(|_| ())
+        let (pod, shared) = (self.get(id)?, self.shared.clone());
+        let work = self.shared.detach(async move { end::stop(&shared, &pod).await });
+        work.await.unwrap_or_else(|e| Err(Error::new(Kind::Internal, "stopping a pod", e)))
     }
 
     /// Forgets a pod, which is stopped first. The caller removes its containers before.
@@ -98,10 +198,13 @@ impl Sandboxes {
     /// # Errors
     /// As [`Sandboxes::stop`]; [`Kind::Io`] for files that cannot be removed.
     pub async fn remove(&self, id: &str) -> Result<()> {
-        match self.get(id) {
-            Err(e) if e.kind() == Kind::NotFound => Ok(()),
-            other => other.map(|_| ()),
-        }
+        let pod = match self.get(id) {
+            Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let shared = self.shared.clone();
+        let work = self.shared.detach(async move { end::remove(&shared, &pod).await });
+        work.await.unwrap_or_else(|e| Err(Error::new(Kind::Internal, "removing a pod", e)))
     }
 
     /// The pod of this id, or of the only id that begins so.
@@ -142,20 +245,52 @@ impl Sandboxes {
     /// [`Kind::NotFound`]; [`Kind::Io`] when the record cannot be written.
     pub async fn update_resources(&self, id: &str, update: Update) -> Result<()> {
         let pod = self.get(id)?;
-        let mut status = pod.status.write().unwrap_or_else(PoisonError::into_inner);
-        status.overhead = update.overhead.or(status.overhead.take());
-        status.resources = update.resources.or(status.resources.take());
-        Ok(())
+        let _alone = pod.gate.lock().await;
+        let changed = pod.clone();
+        blocking(move || {
+            changed.change(|status| {
+                status.overhead = update.overhead.or(status.overhead.take());
+                status.resources = update.resources.or(status.resources.take());
+            })
+        })
+        .await
     }
 
-    /// Whether pods can be attached to the default network; if not, why.
+    /// Whether pods can be attached to the default network; if not, why. Never waits long for a
+    /// plugin.
     ///
     /// # Errors
     /// [`Kind::Unavailable`].
-    pub fn network_status(&self) -> Result<()> {
-        Err(Error::new(Kind::Unavailable, "network", "not looked at yet"))
+    pub async fn network_status(&self) -> Result<()> {
+        // Files first: a network that was taken away is gone at once.
+        self.shared.plumbing.conf.default_network()?;
+        let mut kept = self.shared.network.lock().await;
+        if let Some((at, answer)) = kept.as_ref()
+            && at.elapsed() < STATUS_KEPT
+            && answer.is_ok()
+        {
+            return Ok(());
+        }
+        let asked = tokio::time::timeout(STATUS_WAIT, self.shared.plumbing.status());
+        let answer = asked.await.unwrap_or_else(|_| {
+            let cause = format!("its plugins did not answer STATUS within {STATUS_WAIT:?}");
+            Err(Error::new(Kind::Unavailable, "network", cause))
+        });
+        *kept = Some((Instant::now(), answer.clone()));
+        answer
+    }
+
+    /// Frees what no pod owns on any network: after a loss of records, or on a timer.
+    ///
+    /// # Errors
+    /// What the plugins report; everything has been tried.
+    pub async fn collect(&self) -> Result<()> {
+        recover::collect(&self.shared).await
     }
 
     /// Waits for everything that goes on without a caller.
-    pub async fn drain(&self) {}
+    pub async fn drain(&self) {
+        let _all_done = self.shared.work.write().await;
+        self.shared.plumbing.drain().await;
+    }
 }

@@ -27,6 +27,9 @@ pub struct Settings {
     pub shim_deadline: Duration,
     /// How long containers may take to end once they are killed.
     pub kill_deadline: Duration,
+    /// How long a repeated request for a pod waits for the one under way, before it says in which
+    /// stage that is.
+    pub join_deadline: Duration,
 }
 
 /// The networks of pods.
@@ -71,6 +74,7 @@ impl Settings {
             shm_size: 64 << 20,
             shim_deadline: Duration::from_secs(30),
             kill_deadline: Duration::from_secs(10),
+            join_deadline: Duration::from_secs(60),
         }
     }
 }
