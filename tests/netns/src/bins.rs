@@ -77,6 +77,17 @@ pub fn podloom() -> PathBuf {
         .clone()
 }
 
+/// The program `podloom-shim`: in `PODLOOM_BIN_DIR`, else found as the plugins are.
+pub fn podloom_shim() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| match std::env::var_os("PODLOOM_BIN_DIR") {
+            Some(dir) => PathBuf::from(dir).join("podloom-shim"),
+            None => built(&["podloom-shim"]).join("podloom-shim"),
+        })
+        .clone()
+}
+
 /// The folder of the build profile, with `programs` in it.
 fn built(programs: &[&str]) -> PathBuf {
     let own = std::env::current_exe().expect("the path of the test program");
@@ -90,8 +101,11 @@ fn built(programs: &[&str]) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--bins"]);
     for program in programs {
-        let prefix = if *program == "podloom" { "" } else { "plugin-" };
-        cargo.arg("-p").arg(format!("{prefix}{program}"));
+        match *program {
+            "podloom" => cargo.args(["-p", "podloom"]),
+            "podloom-shim" => cargo.args(["-p", "shim"]),
+            plugin => cargo.arg("-p").arg(format!("plugin-{plugin}")),
+        };
     }
     if release {
         cargo.arg("--release");

@@ -46,7 +46,7 @@ mod skip;
 mod snapshot;
 mod sweep;
 
-pub use bins::{Bins, podloom, reference};
+pub use bins::{Bins, podloom, podloom_shim, reference};
 pub use capture::{Capture, Frame};
 pub use drift::Drift;
 pub use enter::Ns;
