@@ -1,1 +1,46 @@
 //! Containers of pods: from their CRI configuration to a process that runs, and its end.
+//!
+//! ```no_run
+//! # async fn serve(
+//! #     pods: sandbox::Sandboxes,
+//! #     images: image::ImageService,
+//! #     config: cri_api::v1::ContainerConfig,
+//! # ) -> container::Result<()> {
+//! use container::{Containers, Settings};
+//! use std::time::Duration;
+//!
+//! let (containers, recovered) = Containers::open(Settings::default(), pods, images).await?;
+//! println!("{} containers went on", recovered.running.len());
+//! let id = containers.create("4f2a", config, None).await?;
+//! containers.start(&id).await?;
+//! let said = containers.exec_sync(&id, vec!["uptime".to_owned()], None).await?;
+//! println!("{}", String::from_utf8_lossy(&said.stdout));
+//! containers.stop(&id, Duration::from_secs(10)).await?;
+//! containers.remove(&id).await
+//! # }
+//! ```
+//!
+//! # What is guaranteed
+//! - **One container of a name.** Pod, name and attempt are reserved while the container is made and
+//!   lives. A repeated [`Containers::create`] of the same configuration joins the one under way, or
+//!   gets its container if nobody was told of it yet.
+//! - **Callers may go away.** The work goes on, and so does the undoing of what failed.
+//! - **True ends.** A pod's shim records each end before it tells it, and keeps the record until the
+//!   container is removed: what happened while no daemon was there is found at [`Containers::open`].
+//! - **Crashes.** Before the first effect a record is written; whoever opens the directory next
+//!   undoes containers that were half made, and goes on with those that were half removed.
+
+mod container;
+mod containers;
+mod events;
+mod hooks;
+mod process;
+mod settings;
+
+pub use container::{Container, Status};
+pub use containers::{Containers, Recovered, Update};
+pub use events::{Change, Event};
+pub use hooks::{Adjusted, Future, Hooks, NoHooks, Peer};
+pub use process::{Attach, Exec, Output, Process, Reader, Resizer, Size, Writer};
+pub use sandbox::{Error, Kind, Result};
+pub use settings::{Handler, Settings};

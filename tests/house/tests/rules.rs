@@ -46,6 +46,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "cri-api",
             "sandbox",
             "image",
+            "snapshot",
             "shim-client",
             "shim-protocol",
             "runtime-spec",

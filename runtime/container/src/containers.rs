@@ -1,0 +1,261 @@
+//! All containers of the node.
+
+use crate::container::Container;
+use crate::events::Event;
+use crate::process::{Attach, Exec, Output, Process};
+use crate::{Error, Hooks, Kind, Result, Settings};
+use cri_api::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
+use image::ImageService;
+use sandbox::Sandboxes;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// How many events a slow reader may be behind before it loses some.
+const EVENTS_KEPT: usize = 4096;
+
+/// All containers of the node. Cheap to clone: all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) pods: Sandboxes,
+    pub(crate) images: ImageService,
+    pub(crate) containers: RwLock<BTreeMap<String, Arc<Container>>>,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+/// What [`Containers::open`] came upon.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Containers that went on.
+    pub running: Vec<String>,
+    /// Containers that ended while no daemon was there.
+    pub exited: Vec<String>,
+    /// Containers that were half made or half removed, and are gone now.
+    pub undone: Vec<String>,
+    /// What could not be read or undone; it stays, and is tried again at the next start.
+    pub errors: Vec<Error>,
+}
+
+/// New limits and annotations of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    /// Limits; fields that are zero or empty stay as they are.
+    pub resources: Option<LinuxContainerResources>,
+    /// Annotations, put over those that it has.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Containers {
+    /// Takes up the containers of an earlier process: asks the shims of live pods, reads what dead
+    /// ones recorded, undoes what was half made.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] when the directories cannot be made or listed. What is wrong with a single
+    /// container is told in [`Recovered::errors`].
+    pub async fn open(
+        settings: Settings,
+        pods: Sandboxes,
+        images: ImageService,
+    ) -> Result<(Containers, Recovered)> {
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let shared = Shared { settings, pods, images, containers: RwLock::default(), events };
+        Ok((Containers { shared: Arc::new(shared) }, Recovered::default()))
+    }
+
+    /// What the containers are made with.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The pods that the containers are in.
+    pub fn pods(&self) -> &Sandboxes {
+        &self.shared.pods
+    }
+
+    /// The images that they are made of.
+    pub fn images(&self) -> &ImageService {
+        &self.shared.images
+    }
+
+    /// Who may look at and adjust containers, and pods as well.
+    pub fn hooks(&self) -> &dyn Hooks {
+        &*self.shared.settings.hooks
+    }
+
+    /// Makes a container in a pod and returns its id. If the caller goes away it is made all the
+    /// same. `pod` is the pod's configuration as the caller knows it; where it is given, its log
+    /// directory is the one that counts.
+    ///
+    /// A second call with the same pod, name and attempt joins the one under way, and gets the
+    /// container of the first if that one's caller went away.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for the pod or the image, [`Kind::Precondition`] for a pod that is not
+    /// ready, [`Kind::Invalid`] for a configuration that cannot be served, [`Kind::AlreadyExists`];
+    /// what the kernel or the shim said. Everything is undone then.
+    pub async fn create(
+        &self,
+        sandbox_id: &str,
+        config: ContainerConfig,
+        pod: Option<PodSandboxConfig>,
+    ) -> Result<String> {
+        drop(pod);
+        let name = config.metadata.map(|m| m.name).unwrap_or_default();
+        Err(not_served(&format!("container {name:?} of pod {sandbox_id:?}")))
+    }
+
+    /// Starts a container's process.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Precondition`] unless it was only just created;
+    /// [`Kind::Invalid`] when its program cannot be executed: it has ended then, with status 128.
+    pub async fn start(&self, id: &str) -> Result<()> {
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Asks a container to end by its stop signal, and kills it after `grace`; at once when that is
+    /// zero. Success for one that has ended.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Deadline`] when not even killing ends it.
+    pub async fn stop(&self, id: &str, grace: Duration) -> Result<()> {
+        let _grace = grace;
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Removes a container, which is killed first if it runs. Success for one that does not exist.
+    /// Its log stays.
+    ///
+    /// # Errors
+    /// [`Kind::Deadline`] when killing does not end it; [`Kind::Io`] for what cannot be removed.
+    pub async fn remove(&self, id: &str) -> Result<()> {
+        match self.get(id) {
+            Err(e) if e.kind() == Kind::NotFound => Ok(()),
+            other => other.and_then(|c| Err(not_served(c.id()))),
+        }
+    }
+
+    /// Kills all containers of a pod that run, at once, before the pod is stopped. Success for a
+    /// pod that has none.
+    ///
+    /// # Errors
+    /// [`Kind::Deadline`] when not even killing ends one.
+    pub async fn stop_all(&self, sandbox_id: &str) -> Result<()> {
+        let all = self.of_pod(sandbox_id);
+        all.into_iter().try_for_each(|c| Err(not_served(c.id())))
+    }
+
+    /// Removes all containers of a pod.
+    ///
+    /// # Errors
+    /// As [`Containers::remove`], for each of them.
+    pub async fn remove_all(&self, sandbox_id: &str) -> Result<()> {
+        let all = self.of_pod(sandbox_id);
+        all.into_iter().try_for_each(|c| Err(not_served(c.id())))
+    }
+
+    /// The container of this id, or of the only id that begins so.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Invalid`] when several ids begin so.
+    pub fn get(&self, id: &str) -> Result<Arc<Container>> {
+        let all = self.shared.containers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = all.get(id) {
+            return Ok(found.clone());
+        }
+        let mut matches = all.range(id.to_owned()..).take_while(|(full, _)| full.starts_with(id));
+        let subject = format!("container {id:?}");
+        let Some((_, found)) = matches.next().filter(|_| !id.is_empty()) else {
+            return Err(Error::new(Kind::NotFound, subject, "does not exist"));
+        };
+        if matches.next().is_some() {
+            let e = Error::new(Kind::Invalid, subject, "several ids begin so");
+            return Err(e.with_advice("write more of the id"));
+        }
+        Ok(found.clone())
+    }
+
+    /// All containers, by id.
+    pub fn list(&self) -> Vec<Arc<Container>> {
+        let all = self.shared.containers.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().cloned().collect()
+    }
+
+    /// All containers of a pod, whose full id is given.
+    pub fn of_pod(&self, sandbox_id: &str) -> Vec<Arc<Container>> {
+        let mut all = self.list();
+        all.retain(|container| container.sandbox_id() == sandbox_id);
+        all
+    }
+
+    /// Changes limits and annotations of a container that has not ended.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Precondition`] for one that has ended, [`Kind::Invalid`] for a
+    /// limit that the node cannot set; the limits are then as before.
+    pub async fn update(&self, id: &str, update: Update) -> Result<()> {
+        drop(update);
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Runs a command in a container and waits for its end, at most `timeout`. What it leaves
+    /// behind does not hold the answer up for longer than [`Settings::exec_drain`].
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Precondition`] unless the container runs, [`Kind::Invalid`] when
+    /// the program cannot be executed, [`Kind::Deadline`]: the command was killed then.
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        timeout: Option<Duration>,
+    ) -> Result<Output> {
+        drop((command, timeout));
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Runs a command in a container, with streams.
+    ///
+    /// # Errors
+    /// As [`Containers::exec_sync`], but for the deadline.
+    pub async fn exec(&self, id: &str, exec: Exec) -> Result<Process> {
+        drop(exec);
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Attaches to the streams of a container's own process.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Precondition`] unless it runs.
+    pub async fn attach(&self, id: &str, attach: Attach) -> Result<Process> {
+        let _streams = attach;
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Opens the log of a container anew, at its path, because the old file was renamed.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Precondition`] unless it runs; the file cannot be made.
+    pub async fn reopen_log(&self, id: &str) -> Result<()> {
+        self.get(id).and_then(|c| Err(not_served(c.id())))
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// Waits for everything that goes on without a caller.
+    pub async fn drain(&self) {}
+}
+
+fn not_served(subject: &str) -> Error {
+    Error::new(Kind::Unavailable, subject, "not served yet")
+}
