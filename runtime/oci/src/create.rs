@@ -84,6 +84,7 @@ impl Runtime {
         };
         let root = rootfs::Plan::new(spec, &situation)?;
         let prepared = root.prepare()?;
+        let mut cover = self::cover(dir, &mut record, &prepared)?;
         let gate = gate(dir)?;
         let wait = plan.namespaces.is_new(NamespaceKind::User) || group.is_late();
         let parts =
@@ -99,6 +100,7 @@ impl Runtime {
         dir.rename(state::GATE_EARLY, state::GATE)?;
         let group = group.keep();
         let pidfd = child.keep();
+        cover.0 = None;
         let Some(dir) = undo.0.take() else {
             return Err(Error::invalid(ready.id.as_str(), "is gone"));
         };
@@ -126,6 +128,7 @@ impl Runtime {
                 .collect(),
             cgroup: cgroup::Paths::default(),
             annotations: spec.annotations.clone(),
+            cover: None,
             rdt: None,
         })
     }
@@ -141,6 +144,26 @@ impl Drop for Undo {
             let _ = dir.remove();
         }
     }
+}
+
+/// The root's mount among the host's, removed with a failed creation.
+struct Cover(Option<(PathBuf, u64)>);
+
+impl Drop for Cover {
+    fn drop(&mut self) {
+        if let Some((root, number)) = self.0.take() {
+            // The failure that led here is what the caller reports.
+            let _ = rootfs::uncover(&root, number);
+        }
+    }
+}
+
+/// Records the mount that the host will see before it is made, so that it is always found again.
+fn cover(dir: &Dir, record: &mut Record, prepared: &rootfs::Prepared) -> Result<Cover> {
+    record.cover = prepared.cover();
+    let Some(number) = record.cover else { return Ok(Cover(None)) };
+    dir.save(record)?;
+    Ok(Cover(Some((record.rootfs.clone(), number))))
 }
 
 impl<'a> Ready<'a> {

@@ -205,6 +205,9 @@ impl Container {
         if !self.record.cgroup.is_none() || self.record.cgroup.unit.is_some() {
             self.group.destroy(PATIENCE)?;
         }
+        if let Some(cover) = self.record.cover {
+            rootfs::uncover(&self.record.rootfs, cover)?;
+        }
         if let Some(rdt) = &self.record.rdt {
             remove_rdt(rdt)?;
         }

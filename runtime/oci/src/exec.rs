@@ -12,6 +12,7 @@ use crate::sync::{self, Fault, Word};
 use crate::{Error, Kind, Result, Streams, hook, oom, pid, sys};
 use runtime_spec::{NamespaceKind, Process, Spec, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,22 @@ impl Container {
         }
     }
 
+    /// The root of a container that shares its maker's mount namespace, where no namespace has it.
+    fn changed_root(&self) -> Result<Option<OwnedFd>> {
+        if self.record.namespaces.contains(&NamespaceKind::Mount) {
+            return Ok(None);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = format!("/proc/{}/root", self.record.pid);
+        let root = rustix::fs::open(&path, flags, Mode::empty())
+            .map_err(|errno| Error::errno(&path, "open", errno))?;
+        // Only now it is certain whose it was: the number may have gone to somebody else.
+        match pid::open(self.record.pid, self.record.start_time)? {
+            Some(_) => Ok(Some(root)),
+            None => Err(Error::new(Kind::State, self.id(), "container not running")),
+        }
+    }
+
     /// The namespaces of the first process that are not ours already.
     fn joins(&self) -> Result<Vec<Join>> {
         let init = self.record.pid;
@@ -146,6 +163,7 @@ struct Work<'a> {
     pidfd: Option<OwnedFd>,
     personality: Option<u64>,
     exe: Option<OwnedFd>,
+    root: Option<OwnedFd>,
 }
 
 impl<'a> Work<'a> {
@@ -179,6 +197,7 @@ impl<'a> Work<'a> {
             pidfd: socket("pidfd socket", &options.pidfd_socket)?,
             personality: spec.linux.as_ref().map(personality).transpose()?.flatten(),
             exe: launch::disguise()?,
+            root: container.changed_root()?,
         })
     }
 
@@ -218,6 +237,7 @@ impl<'a> Work<'a> {
         let exec = Exec {
             sync: theirs.as_fd(),
             streams: self.options.streams.as_ref(),
+            root: self.root.as_ref().map(AsFd::as_fd),
             cgroup: self
                 .joiner
                 .as_ref()

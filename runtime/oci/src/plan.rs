@@ -83,10 +83,6 @@ fn version(version: &str) -> Result<()> {
 }
 
 fn names(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
-    if spec.root.is_some() && !namespaces.has(NamespaceKind::Mount) {
-        let cause = "a mount namespace is missing: the container's mounts would be the host's";
-        return Err(Error::invalid("linux.namespaces", cause));
-    }
     if spec.root.is_none() {
         return Err(Error::invalid("root", "is missing"));
     }

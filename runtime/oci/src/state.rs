@@ -40,6 +40,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: cgroup::Paths,
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Number of the mount of its root, for one that shares its maker's mount namespace.
+    #[serde(default)]
+    pub(crate) cover: Option<u64>,
     /// Group of resctrl that was made for it.
     #[serde(default)]
     pub(crate) rdt: Option<PathBuf>,

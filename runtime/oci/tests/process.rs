@@ -252,3 +252,19 @@ fn exec_storm() {
     room.ok(&["delete", "--force"]);
     room.assert_gone();
 }
+
+#[test]
+fn no_signal_is_blocked_or_ignored() {
+    let show = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
+    let Some(mut room) = Room::new("") else { return };
+    room.set("/process/args", json!(show));
+    // This program waits for the process, so it has blocked signals for itself.
+    let first = text(&room.run(&["run", &room.id]));
+    assert_eq!(first.matches("0000000000000000").count(), 2, "{first}");
+
+    let Some(room) = Room::new("sleep 100") else { return };
+    room.ok(&["create"]);
+    room.ok(&["start"]);
+    let further = text(&room.run(&[&["exec", &room.id], &show[..]].concat()));
+    assert_eq!(further.matches("0000000000000000").count(), 2, "{further}");
+}

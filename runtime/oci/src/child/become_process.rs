@@ -136,6 +136,8 @@ impl Tail<'_> {
     /// Limits, credentials, filter, and the program itself.
     pub(crate) fn execute(&self) -> Outcome {
         let plan = self.plan;
+        // What the runtime ignores or blocks for itself would outlast exec.
+        sys::reset_signals();
         if self.own_limits {
             for (index, (which, soft, hard)) in plan.limits.iter().enumerate() {
                 sys::set_limit(0, *which, *soft, *hard).nth(Step::Limit, index)?;

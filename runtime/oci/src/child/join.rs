@@ -17,6 +17,8 @@ pub(crate) struct Exec<'a> {
     pub(crate) cgroup: Option<(&'a cgroup::Joiner, bool)>,
     pub(crate) streams: Option<&'a crate::Streams>,
     pub(crate) keyring: Option<std::ffi::CString>,
+    /// The root to change to, where no namespace brings it.
+    pub(crate) root: Option<BorrowedFd<'a>>,
     pub(crate) console: Option<BorrowedFd<'a>>,
     pub(crate) personality: Option<u64>,
     pub(crate) tail: Tail<'a>,
@@ -50,6 +52,10 @@ impl Exec<'_> {
         if let Some(name) = &self.keyring {
             // Kernels without keys, and filters around this runtime, refuse it.
             let _ = sys::join_keyring(name);
+        }
+        if let Some(root) = self.root {
+            rustix::process::fchdir(root).at(Step::Root)?;
+            rustix::process::chroot(c".").at(Step::Root)?;
         }
         if self.tail.plan.terminal {
             self.terminal()?;
