@@ -1,8 +1,8 @@
 //! One connection: requests in flight, replies, events.
 
-use crate::wire::{Incoming, Outgoing};
 use crate::{Result, gone, io};
 use rustix::fd::OwnedFd;
+use shim_protocol::wire::{Incoming, Outgoing};
 use shim_protocol::{Answer, Call, Error, Event, Exit, Kind, Message, Request, frame};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -170,14 +170,14 @@ async fn read(socket: Arc<UnixStream>, waiting: Arc<Mutex<Waiting>>, close: watc
 /// Hands whole frames to those who wait; false when the shim speaks nonsense.
 fn deliver(incoming: &mut Incoming, waiting: &Mutex<Waiting>) -> bool {
     loop {
-        let message = match incoming.next() {
+        let message = match incoming.take::<Message>() {
             Ok(None) => return true,
             Ok(Some(message)) => message,
             Err(_) => return false,
         };
         match message {
             Message::Reply(reply) => {
-                let fds = incoming.take_fds(reply.fds);
+                let Ok(fds) = incoming.take_fds(reply.fds) else { return false };
                 let sender = lock(waiting).replies.remove(&reply.id);
                 if let Some(sender) = sender {
                     // The caller may have given up.

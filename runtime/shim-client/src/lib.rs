@@ -12,10 +12,9 @@ mod program;
 mod records;
 mod shim;
 mod spawn;
-mod wire;
 
 pub use events::Events;
-pub use execution::Execution;
+pub use execution::{Execution, resize};
 pub use records::{exits, unpin};
 pub use shim::{Descriptors, Shim};
 pub use shim_protocol as protocol;

@@ -205,13 +205,13 @@ impl Shim {
         }
     }
 
-    /// Sets the size of a container's terminal, or of that of a process that was added.
+    /// Sets the size of a container's terminal. For that of a process that was added see
+    /// [`resize`](crate::resize).
     ///
     /// # Errors
-    /// It has no terminal here.
-    pub async fn resize(&self, id: &str, exec_id: Option<&str>, size: Size) -> Result<()> {
-        let (id, exec_id) = (id.to_owned(), exec_id.map(str::to_owned));
-        self.done(&Call::Resize { id, exec_id, size }).await
+    /// It has no terminal.
+    pub async fn resize(&self, id: &str, size: Size) -> Result<()> {
+        self.done(&Call::Resize { id: id.to_owned(), size }).await
     }
 
     /// Ends the standard input of a container.

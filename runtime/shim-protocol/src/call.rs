@@ -86,13 +86,10 @@ pub enum Call {
     /// Connects further streams to a container's own. Descriptors: those of
     /// [`Streams`](crate::Streams), in its order. Answered when the streams are connected.
     Attach(Attach),
-    /// Sets the size of a terminal.
+    /// Sets the size of a container's terminal. That of a process that was added is the daemon's own.
     Resize {
         /// The container.
         id: String,
-        /// A process that was added; the container's first one when absent.
-        #[serde(default)]
-        exec_id: Option<String>,
         /// The size.
         size: Size,
     },

@@ -1,4 +1,4 @@
-//! What the daemon and a shim say to each other. No I/O.
+//! What the daemon and a shim say to each other, and how it goes over a socket ([`wire`]).
 //!
 //! They speak over a stream socket, `<dir>/shim.sock`. A frame is its length (u32, little endian) and
 //! that many bytes of JSON ([`frame`]). Descriptors travel by `SCM_RIGHTS` with the first bytes of a
@@ -19,6 +19,7 @@ pub mod frame;
 mod namespaces;
 mod reply;
 mod start;
+pub mod wire;
 
 pub use call::{Call, Request, Size, Whom};
 pub use error::{Error, Kind};
