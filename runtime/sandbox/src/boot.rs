@@ -9,7 +9,7 @@ const FILE: &str = "/proc/sys/kernel/random/boot_id";
 ///
 /// # Errors
 /// Without `/proc`.
-pub(crate) fn id() -> Result<String> {
+pub fn id() -> Result<String> {
     let text = std::fs::read_to_string(FILE).map_err(|e| Error::io(FILE, &e))?;
     Ok(text.trim().to_owned())
 }
@@ -21,7 +21,7 @@ const SYS_RESOURCE: u32 = 24;
 ///
 /// # Errors
 /// Without `/proc`.
-pub(crate) fn may_lower_oom_score() -> Result<bool> {
+pub fn may_lower_oom_score() -> Result<bool> {
     let file = "/proc/self/status";
     let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, &e))?;
     let effective = text.lines().find_map(|line| line.strip_prefix("CapEff:"));

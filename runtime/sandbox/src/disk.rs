@@ -56,7 +56,10 @@ fn unseal<M: Message + Default>(file: &[u8]) -> Result<M, String> {
 }
 
 /// Writes `message` to `path`, in whose directory the file lies under another name first.
-pub(crate) fn write(path: &Path, message: &impl Message) -> Result<()> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn write(path: &Path, message: &impl Message) -> Result<()> {
     replace(path, &seal(message), 0o600).map_err(|e| Error::io(path.display(), &e))
 }
 
@@ -64,10 +67,10 @@ pub(crate) fn write(path: &Path, message: &impl Message) -> Result<()> {
 ///
 /// # Errors
 /// Also when the file is broken.
-pub(crate) fn read<M: Message + Default>(path: &Path) -> Result<Option<M>> {
+pub fn read<M: Message + Default>(path: &Path) -> Result<Option<M>> {
     let broken = |cause: String| {
         Error::new(crate::Kind::Io, path.display(), cause)
-            .with_advice("the pod counts as half made and is undone")
+            .with_advice("it counts as half made and is undone")
     };
     match fs::metadata(path) {
         Ok(meta) if meta.len() > FILE_MAX => return Err(broken("is too long".to_owned())),
@@ -79,7 +82,10 @@ pub(crate) fn read<M: Message + Default>(path: &Path) -> Result<Option<M>> {
 }
 
 /// Replaces the file at `path` as a whole.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -90,13 +96,19 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Makes a directory that only root enters, and what is missing above it.
-pub(crate) fn make_dir(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|e| Error::io(path.display(), &e))
 }
 
 /// Names in a directory; one that is not there is empty.
-pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn names(path: &Path) -> Result<Vec<String>> {
     let fault = |e: &io::Error| Error::io(path.display(), e);
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -114,7 +126,10 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
 
 /// Removes a directory with all that is in it; success when it is not there. Never crosses a mount:
 /// what is mounted below must have been unmounted.
-pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(path.display(), &e)),
         _ => Ok(()),

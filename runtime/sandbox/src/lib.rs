@@ -25,15 +25,15 @@
 //!   the network is freed.
 //! - **No pod waits for another's plugin.**
 
-mod boot;
+pub mod boot;
 mod conf;
-mod disk;
+pub mod disk;
 mod end;
 mod error;
 mod events;
 mod files;
 mod make;
-mod names;
+pub mod names;
 mod namespaces;
 mod network;
 mod plumbing;

@@ -3,12 +3,12 @@
 //! The record comes first: whatever is made after it is found again by it. The shim and the network
 //! are made side by side, since neither needs the other, unless a user namespace owns the network's.
 
-use crate::names::{Outcome, Request, Turn};
+use crate::names::{Outcome, Turn};
 use crate::network::Network;
 use crate::plumbing::{Line, PREFIX};
 use crate::record::{CgroupDriver, Planned, Record};
 use crate::sandbox::{RECORD, Sandbox};
-use crate::sandboxes::{Shared, blocking};
+use crate::sandboxes::{Request, Shared, blocking};
 use crate::wish::{Which, Wish};
 use crate::{Change, Error, Kind, Result, disk, files, space};
 use cri_api::v1::PodSandboxConfig;

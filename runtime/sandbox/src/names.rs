@@ -1,62 +1,66 @@
-//! Names of pods: each stands for one pod, also while that is being made.
+//! Names of pods and of their containers: each stands for one, also while that is being made.
 
-use crate::wish::Name;
 use crate::{Error, Kind, Result};
-use cri_api::v1::PodSandboxConfig;
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// How the making of a pod ended; `None` while it goes on.
-pub(crate) type Outcome = Option<Result<String>>;
-
-/// What a caller asked for. Compared by value: maps have no order on the wire.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Request {
-    pub(crate) config: PodSandboxConfig,
-    pub(crate) handler: String,
-}
+/// How the making ended; `None` while it goes on.
+pub type Outcome = Option<Result<String>>;
 
 /// Who has a name.
 #[derive(Debug)]
-enum Holder {
-    /// A pod that is being made.
-    Making { id: String, request: Arc<Request>, outcome: watch::Receiver<Outcome> },
-    /// A pod.
-    Pod {
+enum Holder<R> {
+    /// One that is being made.
+    Making { id: String, request: Arc<R>, outcome: watch::Receiver<Outcome> },
+    /// One that is there.
+    Made {
         id: String,
         /// The request that it was made by, as long as nobody was told of it.
-        untold: Option<Arc<Request>>,
+        untold: Option<Arc<R>>,
     },
 }
 
 /// What a caller is to do.
 #[derive(Debug)]
-pub(crate) enum Turn {
-    /// Make the pod, and tell the outcome.
+pub enum Turn {
+    /// Make it, and tell the outcome.
     Make(watch::Sender<Outcome>),
     /// Wait for who makes it.
-    Join { id: String, outcome: watch::Receiver<Outcome> },
+    Join {
+        /// Which is being made.
+        id: String,
+        /// How that ends.
+        outcome: watch::Receiver<Outcome>,
+    },
     /// It is there, and its caller never heard of it.
     Take(String),
 }
 
-/// All names of the node.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    holders: Mutex<HashMap<Name, Holder>>,
+/// All names `N` of the node. Requests `R` are compared by value: maps have no order on the wire.
+#[derive(Debug)]
+pub struct Names<N, R> {
+    holders: Mutex<HashMap<N, Holder<R>>>,
 }
 
-impl Names {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Name, Holder>) -> T) -> T {
+impl<N, R> Default for Names<N, R> {
+    fn default() -> Self {
+        Names { holders: Mutex::default() }
+    }
+}
+
+impl<N: Clone + Display + Eq + Hash, R: PartialEq> Names<N, R> {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<N, Holder<R>>) -> T) -> T {
         work(&mut self.holders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the name for the pod `id`, which is asked for by `request`.
+    /// Takes the name for `id`, which is asked for by `request`.
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`] when another request has it.
-    pub(crate) fn take(&self, name: &Name, id: &str, request: Arc<Request>) -> Result<Turn> {
+    pub fn take(&self, name: &N, id: &str, request: Arc<R>) -> Result<Turn> {
         self.with(|holders| match holders.get_mut(name) {
             None => {
                 let (sender, outcome) = watch::channel(None);
@@ -67,48 +71,48 @@ impl Names {
             Some(Holder::Making { id, request: first, outcome }) if *first == request => {
                 Ok(Turn::Join { id: id.clone(), outcome: outcome.clone() })
             }
-            Some(Holder::Pod { id, untold }) if untold.as_ref() == Some(&request) => {
+            Some(Holder::Made { id, untold }) if untold.as_ref() == Some(&request) => {
                 *untold = None;
                 Ok(Turn::Take(id.clone()))
             }
             Some(Holder::Making { id, .. }) => {
-                Err(taken(name, format!("pod {id} of this name is being made differently")))
+                Err(taken(name, format!("{id} of this name is being made differently")))
             }
-            Some(Holder::Pod { id, .. }) => Err(taken(name, format!("exists already: {id}"))),
+            Some(Holder::Made { id, .. }) => Err(taken(name, format!("exists already: {id}"))),
         })
     }
 
-    /// The pod is there; nobody was told yet.
-    pub(crate) fn made(&self, name: &Name, id: &str) {
+    /// It is there; nobody was told yet.
+    pub fn made(&self, name: &N, id: &str) {
         self.with(|holders| {
             let untold = match holders.get(name) {
                 Some(Holder::Making { request, .. }) => Some(request.clone()),
                 _ => None,
             };
-            holders.insert(name.clone(), Holder::Pod { id: id.to_owned(), untold });
+            holders.insert(name.clone(), Holder::Made { id: id.to_owned(), untold });
         });
     }
 
-    /// A pod of an earlier process has the name.
-    pub(crate) fn keep(&self, name: &Name, id: &str) {
-        let holder = Holder::Pod { id: id.to_owned(), untold: None };
+    /// One of an earlier process has the name.
+    pub fn keep(&self, name: &N, id: &str) {
+        let holder = Holder::Made { id: id.to_owned(), untold: None };
         self.with(|holders| holders.insert(name.clone(), holder));
     }
 
-    /// A caller was told of the pod.
-    pub(crate) fn told(&self, name: &Name) {
+    /// A caller was told of it.
+    pub fn told(&self, name: &N) {
         self.with(|holders| {
-            if let Some(Holder::Pod { untold, .. }) = holders.get_mut(name) {
+            if let Some(Holder::Made { untold, .. }) = holders.get_mut(name) {
                 *untold = None;
             }
         });
     }
 
     /// The name is free again, if `id` has it.
-    pub(crate) fn free(&self, name: &Name, id: &str) {
+    pub fn free(&self, name: &N, id: &str) {
         self.with(|holders| {
             let holder = match holders.get(name) {
-                Some(Holder::Making { id, .. } | Holder::Pod { id, .. }) => id,
+                Some(Holder::Making { id, .. } | Holder::Made { id, .. }) => id,
                 None => return,
             };
             if holder == id {
@@ -118,36 +122,35 @@ impl Names {
     }
 
     /// Whether `id` is being made or exists.
-    pub(crate) fn holds(&self, id: &str) -> bool {
+    pub fn holds(&self, id: &str) -> bool {
         self.with(|holders| {
             holders.values().any(|holder| match holder {
-                Holder::Making { id: other, .. } | Holder::Pod { id: other, .. } => other == id,
+                Holder::Making { id: other, .. } | Holder::Made { id: other, .. } => other == id,
             })
         })
     }
 }
 
-fn taken(name: &Name, cause: String) -> Error {
+fn taken(name: &impl Display, cause: String) -> Error {
     Error::new(Kind::AlreadyExists, name, cause)
-        .with_advice("remove that pod first, or count the attempt up")
+        .with_advice("remove that one first, or count the attempt up")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name() -> Name {
-        Name { namespace: "n".into(), name: "p".into(), uid: "u".into(), attempt: 0 }
+    fn name() -> String {
+        "n/p".to_owned()
     }
 
-    fn asked(handler: &str) -> Arc<Request> {
-        let config = PodSandboxConfig::default();
-        Arc::new(Request { config, handler: handler.to_owned() })
+    fn asked(handler: &str) -> Arc<String> {
+        Arc::new(handler.to_owned())
     }
 
     #[test]
     fn the_second_caller_joins_and_an_orphan_is_taken_once() {
-        let names = Names::default();
+        let names: Names<String, String> = Names::default();
         assert!(matches!(names.take(&name(), "a", asked("x")), Ok(Turn::Make(_))));
         assert!(
             matches!(names.take(&name(), "b", asked("x")), Ok(Turn::Join { id, .. }) if id == "a")
@@ -165,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn a_told_pod_is_not_given_twice() {
-        let names = Names::default();
+    fn what_was_told_is_not_given_twice() {
+        let names: Names<String, String> = Names::default();
         assert!(names.take(&name(), "a", asked("x")).is_ok());
         names.made(&name(), "a");
         names.told(&name());

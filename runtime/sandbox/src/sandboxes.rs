@@ -5,6 +5,7 @@ use crate::names::Names;
 use crate::plumbing::Plumbing;
 use crate::sandbox::Sandbox;
 use crate::stage::Stages;
+use crate::wish::Name;
 use crate::{Error, Kind, Result, Settings, end, make, recover};
 use cri_api::v1::{LinuxContainerResources, PodSandboxConfig};
 use std::collections::BTreeMap;
@@ -29,13 +30,20 @@ pub struct Sandboxes {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What a caller asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) config: PodSandboxConfig,
+    pub(crate) handler: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) boot_id: String,
     /// Whether this process may lower `oom_score_adj`.
     pub(crate) may_protect: bool,
-    pub(crate) names: Names,
+    pub(crate) names: Names<Name, Request>,
     pub(crate) stages: Arc<Stages>,
     pub(crate) plumbing: Plumbing,
     pods: RwLock<BTreeMap<String, Arc<Sandbox>>>,
