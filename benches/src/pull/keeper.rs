@@ -1,5 +1,6 @@
 //! Those who keep images: podloom as a program alone, containerd as a daemon and its client.
 
+use super::disk::Disk;
 use crate::error::{About, Error, Result};
 use crate::invoke::wait_within;
 use nix::sys::signal::{Signal, kill};
@@ -36,18 +37,25 @@ pub(crate) struct Keeper {
     kind: Kind,
     dir: PathBuf,
     daemon: Option<Child>,
+    // Goes last, when nothing is open on it any more.
+    disk: Disk,
 }
 
 impl Keeper {
-    /// Makes the directory and starts the daemon, if there is one.
-    pub(crate) fn open(kind: &Kind, dir: &Path) -> Result<Keeper> {
-        std::fs::create_dir(dir).about(dir.display())?;
-        let mut keeper = Keeper { kind: kind.clone(), dir: dir.to_owned(), daemon: None };
+    /// Takes the disk and starts the daemon, if there is one.
+    pub(crate) fn open(kind: &Kind, disk: Disk) -> Result<Keeper> {
+        let dir = disk.dir().to_owned();
+        let mut keeper = Keeper { kind: kind.clone(), dir, daemon: None, disk };
         if let Kind::Containerd(programs) = kind {
             keeper.daemon = Some(keeper.start_daemon(programs)?);
             keeper.await_daemon()?;
         }
         Ok(keeper)
+    }
+
+    /// Writes out what was left to the page cache, and nothing of other disks.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.disk.sync()
     }
 
     /// With what it needs for images alone; nothing of it outside of its directory.
@@ -158,8 +166,6 @@ impl Drop for Keeper {
             let _ = kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGTERM);
             let _ = daemon.wait();
         }
-        // Nothing can be done about a directory that does not go away.
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 

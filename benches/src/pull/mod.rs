@@ -1,5 +1,6 @@
 //! `podloom image` beside containerd: the same images, the same registry, a fresh store each time.
 
+mod disk;
 mod keeper;
 mod options;
 
@@ -11,6 +12,7 @@ use crate::node::Site;
 use crate::race::{Board, Compare, Row, Scenario, Turns};
 use crate::report;
 use images::{Image, Layer, Packing, Registry, bulk};
+use disk::Disk;
 use keeper::{Keeper, Kind, List, timed};
 use std::path::PathBuf;
 use std::process::Command;
@@ -62,11 +64,12 @@ struct Stage<'a> {
 type Memory = Vec<(String, Result<u64>)>;
 
 impl Stage<'_> {
-    /// A keeper that has nothing, on a disk that has nothing to do.
+    /// A keeper that has nothing, on a disk of its own that has nothing to do.
     fn fresh(&mut self, kind: &Kind) -> Result<Keeper> {
         self.opened += 1;
-        let keeper = Keeper::open(kind, &self.site.dir().join(format!("keeper{}", self.opened)))?;
-        nix::unistd::sync();
+        let disk = Disk::make(&self.site.dir().join(format!("keeper{}", self.opened)))?;
+        let keeper = Keeper::open(kind, disk)?;
+        keeper.sync()?;
         Ok(keeper)
     }
 
@@ -92,7 +95,7 @@ impl Stage<'_> {
                 board.counts = round > 0;
                 let first = self.timed(keeper.pull(&names[0]))?;
                 let before = std::time::Instant::now();
-                nix::unistd::sync();
+                keeper.sync()?;
                 let synced = before.elapsed();
                 board.note(kind.label(), SYNCED, first.clone().map(|wall| wall + synced));
                 board.note(kind.label(), PULL, first);
