@@ -1,0 +1,188 @@
+//! A node for pods: namespaces of its own, our plugins, a real shim, directories that go away.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use cri_api::v1::{
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, PodSandboxMetadata,
+};
+use sandbox::{Networks, Recovered, Sandboxes, Settings};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) struct Stage {
+    pub(crate) lab: lab::Lab,
+    pub(crate) settings: Settings,
+}
+
+impl Stage {
+    /// A node with the network `podnet`: bridge, host-local, portmap.
+    pub(crate) fn new(name: &str) -> Stage {
+        let lab = lab::Lab::new(name);
+        let stage = Stage { settings: settings(lab.root()), lab };
+        stage.write_network("10-podnet.conflist", &stage.network("podnet", "10.88.0.0/16"));
+        stage
+    }
+
+    /// A list with our plugins.
+    pub(crate) fn network(&self, name: &str, subnet: &str) -> Value {
+        json!({"cniVersion": "1.1.0", "name": name, "plugins": [
+            {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+             "ipam": {"type": "host-local", "dataDir": self.lab.data_dir(), "ranges": [
+                [{"subnet": subnet}], [{"subnet": "fd00:88::/64"}]],
+                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]})
+    }
+
+    pub(crate) fn write_network(&self, file: &str, list: &Value) {
+        fs::create_dir_all(self.lab.conf_dir()).expect("net.d");
+        fs::write(self.lab.conf_dir().join(file), list.to_string()).expect("list");
+    }
+
+    /// A directory with our plugins, to which scripts can be added.
+    pub(crate) fn own_plugins(&mut self) -> PathBuf {
+        let dir = self.lab.root().join("bin");
+        fs::create_dir_all(&dir).expect("bin");
+        self.settings.networks.plugin_dirs.insert(0, dir.clone());
+        dir
+    }
+
+    /// Adds an executable shell script as a plugin.
+    pub(crate) fn script(&mut self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.own_plugins().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+
+    /// Runs `work` on the node, with threads that are all there.
+    pub(crate) fn run<F: Future<Output = T> + Send, T: Send>(&self, work: F) -> T {
+        self.lab.node().run(|| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(2).enable_all().build().expect("runtime");
+            runtime.block_on(work)
+        })
+    }
+
+    pub(crate) async fn open(&self) -> (Sandboxes, Recovered) {
+        Sandboxes::open(self.settings.clone()).await.expect("open")
+    }
+
+    /// What must be as before once all pods are gone. The bridge stays, as plugins leave it.
+    pub(crate) fn snapshot(&self) -> lab::Snapshot {
+        self.lab.snapshot_with(&[
+            self.lab.cache_dir(),
+            self.settings.state_dir.join("sandboxes"),
+            self.settings.run_dir.join("sandboxes"),
+            self.settings.netns_dir.clone(),
+        ])
+    }
+
+    /// Fails if anything of a pod is left.
+    pub(crate) fn assert_clean(&self, before: &lab::Snapshot) {
+        // Plugins leave the bridge, their empty tables, and host-local its last address and lock.
+        let diff = before.diff(&self.snapshot());
+        let diff = diff.without(&["cni0", "table", "chain", "type nat", "type filter"]);
+        let added: Vec<_> = diff.added.iter().filter(|l| is_of_pod(l)).collect();
+        assert!(added.is_empty(), "left: {added:#?}");
+        assert_eq!(self.leases(), Vec::<String>::new(), "leases");
+        let root = self.lab.root().to_string_lossy().into_owned();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let own = format!("{root}/ns/");
+        let left: Vec<_> =
+            mounts.lines().filter(|l| l.contains(&root) && !l.contains(&own)).collect();
+        assert!(left.is_empty(), "mounts left: {left:#?}");
+        assert_eq!(shims(&root), Vec::<String>::new(), "shims left");
+    }
+
+    /// Addresses that host-local holds.
+    pub(crate) fn leases(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for network in names(&self.lab.data_dir()) {
+            let dir = self.lab.data_dir().join(&network);
+            let address = |n: &String| n.parse::<std::net::IpAddr>().is_ok();
+            found.extend(names(&dir).into_iter().filter(address));
+        }
+        found
+    }
+}
+
+/// Whether a line of a snapshot is about a pod.
+fn is_of_pod(line: &str) -> bool {
+    ["link:", "file", "dnat", "veth", "podloom-", "10.88.", "fd00:88"]
+        .iter()
+        .any(|t| line.contains(t))
+}
+
+/// The settings of a node whose lab is at `root`.
+pub(crate) fn settings(root: &Path) -> Settings {
+    Settings {
+        run_dir: root.join("run"),
+        state_dir: root.join("state"),
+        netns_dir: root.join("netns"),
+        networks: Networks {
+            conf_dir: root.join("conf"),
+            plugin_dirs: vec![lab::Bins::ours().dir().to_owned()],
+            cache_dir: root.join("cache"),
+            call_deadline: Duration::from_secs(20),
+            ..Networks::default()
+        },
+        ..Settings::new(lab::podloom_shim())
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Command lines of the shims whose directory is below `root`.
+pub(crate) fn shims(root: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for pid in names(Path::new("/proc")).iter().filter(|n| n.parse::<u32>().is_ok()) {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.starts_with("podloom-shim") && line.contains(root) {
+            found.push(format!("{pid}: {line}"));
+        }
+    }
+    found
+}
+
+/// A pod's configuration.
+pub(crate) fn pod(name: &str) -> PodSandboxConfig {
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            uid: format!("uid-of-{name}"),
+            attempt: 0,
+        }),
+        hostname: name.to_owned(),
+        linux: Some(LinuxPodSandboxConfig::default()),
+        ..PodSandboxConfig::default()
+    }
+}
+
+/// Changes the namespaces of a pod.
+pub(crate) fn with_spaces(
+    mut config: PodSandboxConfig,
+    change: impl FnOnce(&mut NamespaceOption),
+) -> PodSandboxConfig {
+    let linux = config.linux.get_or_insert_default();
+    let security = linux.security_context.get_or_insert(LinuxSandboxSecurityContext::default());
+    change(security.namespace_options.get_or_insert_default());
+    config
+}
+
+/// Everything that a pod can share with the node.
+pub(crate) fn on_the_node(name: &str) -> PodSandboxConfig {
+    with_spaces(pod(name), |spaces| {
+        spaces.network = NamespaceMode::Node.into();
+        spaces.ipc = NamespaceMode::Node.into();
+        spaces.pid = NamespaceMode::Node.into();
+    })
+}
