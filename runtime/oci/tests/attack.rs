@@ -138,7 +138,6 @@ fn hostile_configurations_make_nothing() {
             json!([{"type": "mount"}, {"type": "pid"}, {"type": "pid"}]),
             "twice",
         ),
-        ("/linux/namespaces", json!([{"type": "pid"}]), "mount namespace"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "relative"}]), "absolute"),
         ("/process/user", json!({"uid": 4_294_967_296_u64}), "uid"),
         ("/process/user", json!({"uid": -1}), "uid"),

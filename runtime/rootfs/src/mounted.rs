@@ -36,11 +36,12 @@ pub struct Mounted<'a> {
 
 impl Plan {
     /// Mounts the root and everything in it, and makes the devices. For a child that is alone in
-    /// its mount namespace and already in its other ones, its control group namespace included;
+    /// its mount namespace, unless the container has none, and already in its other ones, its control group namespace included;
     /// with all rights over the mount namespace. The working directory may change.
     ///
     /// # Errors
-    /// The first step that failed; the mounts go away with the namespace.
+    /// The first step that failed; the mounts go away with the namespace, or by
+    /// [`uncover`](crate::uncover).
     pub fn mount<'a>(&'a self, prepared: &'a Prepared) -> Result<Mounted<'a>, Failure> {
         // Modes of devices and directories are exact, whatever the caller's mask.
         let mask = umask(Mode::empty());
@@ -62,9 +63,12 @@ impl Plan {
 
     fn mount_root(&self, prepared: &Prepared) -> Result<OwnedFd, Failure> {
         let path = self.root.as_c_str();
-        if !self.own_mounts {
+        if !self.mounts_root() {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             return open(path, flags, Mode::empty()).at(Call::OpenTree).during(Stage::Root, 0);
+        }
+        if self.covers {
+            return cover_root(path, prepared.root.as_ref()).during(Stage::Root, 0);
         }
         let kind = u32::try_from(self.first_propagation).unwrap_or(libc::MS_SLAVE as u32);
         let kind = MountPropagationFlags::from_bits_retain(kind) | MountPropagationFlags::REC;
@@ -86,6 +90,18 @@ fn attach_root(path: &CStr, ready: Option<&OwnedFd>) -> Step<OwnedFd> {
         Err(Errno::ACCESS) => to(c"/").at(Call::MoveMount)?,
         other => other.at(Call::MoveMount)?,
     }
+    Ok(tree)
+}
+
+/// Mounts the root over its own directory among the host's mounts. Where those are shared it has
+/// become so as well, and must not be: what is mounted below is nobody else's.
+fn cover_root(path: &CStr, ready: Option<&OwnedFd>) -> Step<OwnedFd> {
+    let ready = ready.ok_or(Fault::new(Call::OpenTree, Errno::PERM))?;
+    let tree = rustix::io::fcntl_dupfd_cloexec(ready, 0).at(Call::OpenTree)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&tree, c"", CWD, path, flags).at(Call::MoveMount)?;
+    let propagation = libc::MS_PRIVATE;
+    change(tree.as_fd(), &Change { recursive: true, propagation, ..Change::default() })?;
     Ok(tree)
 }
 
@@ -210,7 +226,7 @@ impl Mounted<'_> {
                 change(mount.as_fd(), &read_only).during(Stage::Seal, index)?;
             }
         }
-        if self.plan.root_read_only && self.plan.own_mounts {
+        if self.plan.root_read_only {
             change(self.root(), &read_only).during(Stage::SealRoot, 0)?;
         }
         if let Some((propagation, recursive)) = self.plan.last_propagation {

@@ -21,8 +21,11 @@ pub struct Plan {
     /// The root directory on the host, absolute.
     pub(crate) root: CString,
     pub(crate) root_read_only: bool,
-    /// False when the container shares the runtime's mounts: then only the root is changed.
+    /// False when the container shares the runtime's mounts.
     pub(crate) own_mounts: bool,
+    /// The root is mounted over its own directory in the runtime's mount namespace; without mounts
+    /// to make, a container that shares that namespace has only its root changed.
+    pub(crate) covers: bool,
     /// The container is in another user namespace than the runtime.
     pub(crate) user_namespace: bool,
     pub(crate) no_pivot: bool,
@@ -70,6 +73,7 @@ impl Plan {
             root: path,
             root_read_only: root.readonly,
             own_mounts: namespace(NamespaceKind::Mount).is_some(),
+            covers: false,
             user_namespace: user.is_some(),
             no_pivot: situation.no_pivot,
             first_propagation: match last_propagation {
@@ -85,7 +89,7 @@ impl Plan {
             id_maps: Vec::new(),
             warnings: Vec::new(),
         };
-        plan.check_namespace(!spec.mounts.is_empty())?;
+        plan.share_mounts(!spec.mounts.is_empty())?;
         for (index, mount) in spec.mounts.iter().enumerate() {
             let step = mount_step(&mut plan, (index, mount), linux, situation)?;
             plan.mounts.push(step);
@@ -94,26 +98,35 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Without a mount namespace of its own the container's mounts would be the host's.
-    fn check_namespace(&self, mounts: bool) -> Result<(), Error> {
-        let wanted = [
-            ("mounts", mounts),
-            ("root.readonly", self.root_read_only),
-            ("linux.maskedPaths", !self.masked.is_empty()),
-            ("linux.readonlyPaths", !self.read_only.is_empty()),
-        ];
-        match wanted.iter().find(|(_, present)| *present && !self.own_mounts) {
-            Some((subject, _)) => {
-                Err(Error::invalid(*subject, "needs a mount namespace of the container's own"))
-            }
-            None => Ok(()),
+    /// Settles where the mounts go of a container without a mount namespace of its own.
+    fn share_mounts(&mut self, mounts: bool) -> Result<(), Error> {
+        let changes =
+            mounts || self.root_read_only || !self.masked.is_empty() || !self.read_only.is_empty();
+        self.covers = changes && !self.own_mounts;
+        if !self.covers {
+            return Ok(());
         }
+        if self.user_namespace {
+            let cause = "a user namespace can mount only with a mount namespace of its own";
+            return Err(Error::invalid("linux.namespaces", cause));
+        }
+        if self.root.as_bytes().iter().all(|byte| matches!(byte, b'/' | b'.')) {
+            let cause = "is the host's root, and would be covered for every process of the host: \
+                a mount namespace is missing in linux.namespaces";
+            return Err(Error::invalid("root.path", cause));
+        }
+        Ok(())
+    }
+
+    /// Whether the container's root is a mount of its own.
+    pub(crate) fn mounts_root(&self) -> bool {
+        self.own_mounts || self.covers
     }
 
     fn plan_devices(&mut self, linux: &Linux) -> Result<(), Error> {
         let bound = |step: &MountStep| step.is_dev() && matches!(step.kind, Kind::Bind { .. });
         // A /dev that is the host's has its devices, and must not be written to.
-        if self.own_mounts && !self.mounts.iter().any(bound) {
+        if self.mounts_root() && !self.mounts.iter().any(bound) {
             self.devices = device::plan(&linux.devices)?;
             self.links = device::links();
         }

@@ -16,6 +16,8 @@ use std::ffi::{CStr, CString};
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) root: Option<OwnedFd>,
+    /// Number of the root's mount, if the host will see it.
+    pub(crate) cover: Option<u64>,
     pub(crate) mounts: Vec<Option<OwnedFd>>,
     pub(crate) devices: Vec<Option<OwnedFd>>,
     /// Mounts to become read-only at the end, by their number.
@@ -37,9 +39,10 @@ impl Plan {
     pub fn prepare(&self) -> Result<Prepared, Error> {
         let spaces: Vec<OwnedFd> =
             self.id_maps.iter().map(userns::open_for).collect::<Result<_, _>>()?;
-        let ahead = self.own_mounts && (self.user_namespace || self.shared());
+        let ahead = self.covers || self.own_mounts && (self.user_namespace || self.shared());
         let mut prepared = Prepared {
             root: None,
+            cover: None,
             mounts: Vec::with_capacity(self.mounts.len()),
             devices: Vec::with_capacity(self.devices.len()),
             sealed: self.mounts.iter().map(|_| OnceCell::new()).collect(),
@@ -49,6 +52,7 @@ impl Plan {
         if ahead {
             let subject = || format!("root.path: {}", self.root.to_string_lossy());
             prepared.root = self.tree((&self.root, true, false), &subject)?;
+            prepared.cover = self.prepare_cover(prepared.root.as_ref())?;
         }
         for step in &self.mounts {
             prepared.mounts.push(self.prepare_mount(step, &spaces, ahead)?);

@@ -58,8 +58,12 @@ fn what_cannot_be_planned_is_named() {
             json!({"devices": [device("/dev/a", "c", 1, 3), device("/dev/../dev/a", "c", 1, 5)]}),
             "an earlier device has this path",
         ),
-        (json!([bind("/a")]), json!({"namespaces": []}), "mount namespace"),
-        (json!([]), json!({"namespaces": [], "maskedPaths": ["/a"]}), "mount namespace"),
+        (json!([bind("/a")]), json!({"namespaces": [{"type": "user"}]}), "mount namespace"),
+        (
+            json!([]),
+            json!({"namespaces": [{"type": "user"}], "maskedPaths": ["/a"]}),
+            "mount namespace",
+        ),
     ];
     for (mounts, linux, cause) in cases {
         let error = plan(mounts, linux).err().unwrap_or_else(|| panic!("was planned: {cause}"));
