@@ -6,8 +6,12 @@
 
 use crate::{Error, Result};
 use prost::Message;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -124,16 +128,56 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes a directory with all that is in it; success when it is not there. Never crosses a mount:
-/// what is mounted below must have been unmounted.
+/// Removes a directory with all that is in it; success when it is not there. Never enters what is
+/// mounted below, whose content may be another's: that must have been unmounted.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; a mount is told as one.
 pub fn remove_dir(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(path.display(), &e)),
-        _ => Ok(()),
+    let Some(name) = path.file_name() else {
+        return Err(Error::invalid(path.display(), "is no directory to remove"));
+    };
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let removed = match open_dir(rustix::fs::CWD, parent.as_os_str().as_bytes()) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => Err(errno),
+        Ok(parent) => remove_below(parent.as_fd(), name.as_bytes()),
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::XDEV | Errno::BUSY) => {
+            let cause = "cannot be removed: something is still mounted in it";
+            Err(Error::new(crate::Kind::Io, path.display(), cause)
+                .with_advice("find the mounts in /proc/self/mountinfo and unmount them"))
+        }
+        Err(errno) => Err(Error::io(path.display(), &errno.into())),
     }
+}
+
+fn open_dir(at: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+/// Removes the directory `name` in `parent`.
+fn remove_below(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = ResolveFlags::NO_XDEV | ResolveFlags::BENEATH;
+    let dir = rustix::fs::openat2(parent, name, flags, Mode::empty(), inside)?;
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        // Most are files; a directory says so.
+        match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => remove_below(dir.as_fd(), name)?,
+            Err(Errno::NOENT) | Ok(()) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
 #[cfg(test)]
@@ -155,5 +199,28 @@ mod tests {
             assert!(unseal::<Status>(&bad).is_err(), "byte {at}");
         }
         assert!(unseal::<Status>(&vec![0; file.len()]).is_err(), "zeros");
+    }
+
+    #[test]
+    fn what_is_mounted_below_is_never_emptied() {
+        let base = std::env::temp_dir().join(format!("podloom-disk-{}", std::process::id()));
+        let (kept, gone) = (base.join("kept"), base.join("gone"));
+        fs::create_dir_all(kept.join("deep")).expect("make");
+        fs::write(kept.join("deep/file"), "").expect("write");
+        fs::create_dir_all(gone.join("a/mount")).expect("make");
+        fs::write(gone.join("a/file"), "").expect("write");
+        std::os::unix::fs::symlink(&kept, gone.join("a/link")).expect("link");
+        // A bind mount of the same file system: no device number tells it.
+        rustix::mount::mount_bind(&kept, gone.join("a/mount")).expect("mount");
+        let e = remove_dir(&gone).expect_err("mounted");
+        assert!(e.to_string().contains("mounted"), "{e}");
+        assert!(kept.join("deep/file").exists());
+        let flags = rustix::mount::UnmountFlags::empty();
+        rustix::mount::unmount(gone.join("a/mount"), flags).expect("unmount");
+        remove_dir(&gone).expect("remove");
+        remove_dir(&gone).expect("again");
+        assert!(!gone.exists() && kept.join("deep/file").exists());
+        remove_dir(&base).expect("remove");
+        remove_dir(&base.join("not/there")).expect("nothing");
     }
 }
