@@ -18,6 +18,7 @@
 //!
 //! What a manifest, configuration, layer or archive says is hostile until it was checked.
 
+mod ahead;
 mod archive;
 mod error;
 mod fetch;
@@ -38,7 +39,9 @@ pub use inspect::Details;
 pub use names::Summary;
 pub use progress::{LayerReport, LayerStage, Progress, Report, Stage};
 pub use pull::{Pull, Pulling};
-pub use registry::spec::Platform;
+pub use registry::spec::{
+    ContainerConfig as ContainerDefaults, ImageConfig, Platform, Principal, User,
+};
 pub use registry::{Config as RegistryConfig, Credentials, Error as ReferenceError, Reference};
 pub use remove::{Pruned, Removal};
 pub use service::{Counters, ImageService, Settings};

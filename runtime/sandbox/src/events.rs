@@ -26,7 +26,7 @@ pub enum Change {
 }
 
 /// Now, in nanoseconds since 1970.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.ok().and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or_default()
 }

@@ -48,9 +48,9 @@ mod watch;
 mod wish;
 
 pub use error::{Error, Kind, Result};
-pub use events::{Change, Event};
+pub use events::{Change, Event, now};
 pub use namespaces::{IdRange, Namespaces, Pid, User};
 pub use network::{Attached, Network};
 pub use sandbox::{Files, Sandbox, State};
-pub use sandboxes::{Recovered, Sandboxes, Update};
+pub use sandboxes::{Recovered, Sandboxes, Update, blocking};
 pub use settings::{Handler, Networks, Settings};

@@ -3,7 +3,7 @@
 //! The record comes first: whatever is made after it is found again by it. The shim and the network
 //! are made side by side, since neither needs the other, unless a user namespace owns the network's.
 
-use crate::names::{Outcome, Turn};
+use crate::names::{Outcome, Turn, new_id, told};
 use crate::network::Network;
 use crate::plumbing::{Line, PREFIX};
 use crate::record::{CgroupDriver, Planned, Record};
@@ -23,23 +23,6 @@ const NETNS_DIGITS: usize = 16;
 
 /// The shim must outlive what it holds when memory runs out.
 const SHIM_OOM_SCORE: i32 = -999;
-
-/// Bytes of an id; it is written in hexadecimal.
-const ID_BYTES: usize = 32;
-
-fn new_id() -> Result<String> {
-    let mut bytes = [0; ID_BYTES];
-    let mut filled = 0;
-    while filled < ID_BYTES {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
-            Ok(more) => filled += more,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("random numbers", &errno.into())),
-        }
-    }
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
 
 /// Makes the pod that is asked for, or waits for who makes it.
 pub(crate) async fn run(
@@ -70,13 +53,6 @@ pub(crate) async fn run(
             outcome
         }
     }
-}
-
-/// Waits for the outcome.
-async fn told(mut outcome: watch::Receiver<Outcome>) -> Result<String> {
-    let lost = || Error::new(Kind::Internal, "pod", "whoever made it ended without an outcome");
-    let told = outcome.wait_for(Option::is_some).await.map_err(|_| lost())?;
-    told.clone().unwrap_or_else(|| Err(lost()))
 }
 
 /// One pod to make.

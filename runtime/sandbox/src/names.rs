@@ -7,6 +7,9 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// Bytes of an id; it is written in hexadecimal.
+const ID_BYTES: usize = 32;
+
 /// How the making ended; `None` while it goes on.
 pub type Outcome = Option<Result<String>>;
 
@@ -129,6 +132,34 @@ impl<N: Clone + Display + Eq + Hash, R: PartialEq> Names<N, R> {
             })
         })
     }
+}
+
+/// Waits for the outcome.
+///
+/// # Errors
+/// That of the making.
+pub async fn told(mut outcome: watch::Receiver<Outcome>) -> Result<String> {
+    let lost = || Error::new(Kind::Internal, "names", "whoever made it ended without an outcome");
+    let told = outcome.wait_for(Option::is_some).await.map_err(|_| lost())?;
+    told.clone().unwrap_or_else(|| Err(lost()))
+}
+
+/// A new id: 64 hexadecimal digits that nobody can guess.
+///
+/// # Errors
+/// The kernel has no random numbers.
+pub fn new_id() -> Result<String> {
+    let mut bytes = [0; ID_BYTES];
+    let mut filled = 0;
+    while filled < ID_BYTES {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
+            Ok(more) => filled += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("random numbers", &errno.into())),
+        }
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn taken(name: &impl Display, cause: String) -> Error {

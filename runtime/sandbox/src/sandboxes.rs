@@ -76,7 +76,10 @@ pub struct Update {
 }
 
 /// Runs file and kernel work beside the asynchronous tasks.
-pub(crate) async fn blocking<T: Send + 'static>(
+///
+/// # Errors
+/// Those of the work.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
