@@ -64,6 +64,15 @@ impl Cni {
     }
 }
 
+/// How far a chain came.
+#[derive(Default)]
+struct SoFar {
+    /// How many plugins were run.
+    called: usize,
+    /// The result of the last one that succeeded.
+    last: Option<Value>,
+}
+
 struct Add<'a> {
     cni: &'a Cni,
     list: &'a NetworkList,
@@ -86,11 +95,11 @@ impl Add<'_> {
         let record = self.record();
         let intents = self.cni.shared.intents.clone();
         let journal = blocking(move || intents.begin(&record)).await?;
-        let mut last = None;
+        let mut so_far = SoFar::default();
         let outcome = tokio::select! {
             biased;
             _ = &mut gone => Err(cancelled()),
-            outcome = self.chain(&journal, &mut last) => outcome,
+            outcome = self.chain(&journal, &mut so_far) => outcome,
         };
         let outcome = match outcome {
             Ok(added) => self.keep(&added).await.map(|()| added),
@@ -98,7 +107,7 @@ impl Add<'_> {
         };
         match outcome {
             Ok(added) => Ok(added),
-            Err(e) => Err(e.and(self.undo(last).await)),
+            Err(e) => Err(e.and(self.undo(so_far).await)),
         }
     }
 
@@ -162,22 +171,26 @@ impl Add<'_> {
         )
     }
 
-    async fn chain(&self, journal: &Journal, last: &mut Option<Value>) -> Result<Added> {
+    async fn chain(&self, journal: &Journal, so_far: &mut SoFar) -> Result<Added> {
         let network = self.list.name.as_str();
         let mut result = CniResult::default();
         for conf in &self.list.plugins {
             let (plugin, verb) = (&conf.plugin, Verb::Add);
             let caps = &self.pod.capability_args;
-            let stdin = derive::attachment(self.list, conf, last.as_ref(), caps);
+            let stdin = derive::attachment(self.list, conf, so_far.last.as_ref(), caps);
             let (pod, journal) = (Some(self.pod), Some(journal));
             let call = Call { network, plugin, verb, pod, stdin, journal };
-            let answer = self.cni.call(call).await?;
+            so_far.called += 1;
+            let answer = self.cni.call(call).await.inspect_err(|e| {
+                // Not found, so it did nothing.
+                so_far.called -= usize::from(e.kind() == Kind::NoPlugin);
+            })?;
             let read = read_result(answer, self.list.version);
             let (parsed, document) = read.map_err(|e| e.plugin(plugin).verb(verb))?;
             result = parsed;
-            *last = Some(document);
+            so_far.last = Some(document);
         }
-        Ok(Added { result, document: last.clone().unwrap_or_default() })
+        Ok(Added { result, document: so_far.last.clone().unwrap_or_default() })
     }
 
     /// Writes the record, then forgets the intent: at any moment one of them tells of the
@@ -193,14 +206,17 @@ impl Add<'_> {
         .await
     }
 
-    /// DEL of the whole chain; what fails is passed over and told.
-    async fn undo(&self, last: Option<Value>) -> Vec<Error> {
-        let prev_result = last.filter(|_| self.list.version.has_check());
+    /// DEL of the whole chain; what fails is passed over and told. A plugin that was not called and
+    /// is not there has nothing to undo.
+    async fn undo(&self, so_far: SoFar) -> Vec<Error> {
+        let prev_result = so_far.last.filter(|_| self.list.version.has_check());
         let mut errors = Vec::new();
-        for conf in self.list.plugins.iter().rev() {
+        for (index, conf) in self.list.plugins.iter().enumerate().rev() {
             let conf = (self.list, conf);
             let step = self.cni.step(Verb::Del, conf, self.pod, prev_result.as_ref());
-            errors.extend(step.await.err());
+            let failed = step.await.err();
+            let called = index < so_far.called;
+            errors.extend(failed.filter(|e| called || e.kind() != Kind::NoPlugin));
         }
         if errors.is_empty() {
             let (shared, key) = (self.cni.shared.clone(), self.key());
