@@ -181,7 +181,9 @@ impl Job {
             disk::make_dir(&pod.state_dir)?;
             disk::write(&pod.state_dir.join(RECORD), &pod.record)?;
             files::write_early(&pod.files, wish.resolv_conf.as_deref(), pod.hostname())?;
-            if let Some(dir) = &wish.log_directory {
+            let netns = pod.record.netns();
+            let of_netns = netns.as_deref().and_then(Path::parent);
+            for dir in of_netns.into_iter().chain(wish.log_directory.as_deref()) {
                 std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
             }
             Ok(())

@@ -16,9 +16,6 @@ const LOOPBACK: u32 = 1;
 /// # Errors
 /// When something is at `path`, or the kernel refuses.
 pub(crate) fn make_net(path: &Path, sysctls: &[Sysctl]) -> Result<()> {
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
-    }
     let fault = |e: netns::Error| Error::new(Kind::Io, path.display(), e);
     let space = Netns::create(path).map_err(fault)?;
     space
