@@ -1,5 +1,6 @@
 //! All layers of one image: fetched and unpacked side by side, each once whoever asks.
 
+use crate::ahead::Ahead;
 use crate::archive::Archive;
 use crate::intake::{self, Input};
 use crate::plan::{Plan, PlannedLayer};
@@ -73,6 +74,8 @@ pub(crate) struct Fetch {
     pub(crate) hold: Hold,
     /// Those of this pull.
     pub(crate) threads: Threads,
+    /// What this pull wrote out already.
+    pub(crate) ahead: Ahead,
 }
 
 /// A layer that nobody else works on.
@@ -113,6 +116,7 @@ impl Fetch {
             self.threads.idle().await;
         }
         let mut commits = outcome?;
+        self.ahead.wait().await?;
         commits.sort_by_key(|(at, _)| *at);
         Ok(commits.into_iter().filter_map(|(_, commit): (_, Option<Commit>)| commit).collect())
     }
@@ -179,6 +183,7 @@ impl Fetch {
             Source::Archive(archive) => self.copy(turn, archive).await?,
         };
         drop(guard);
+        self.ahead.start(self.store().root());
         progress.enter(LayerStage::Done);
         self.commit(at, done).map(|commit| (at, commit))
     }

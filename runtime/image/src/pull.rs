@@ -1,5 +1,6 @@
 //! Pulls.
 
+use crate::ahead::Ahead;
 use crate::fetch::{Fetch, Source};
 use crate::plan::{Plan, check_manifest};
 use crate::progress::{Progress, Stage};
@@ -175,7 +176,8 @@ impl ImageService {
     pub(crate) fn fetch(&self, source: Source, plan: Plan) -> Arc<Fetch> {
         let hold = self.inner.store.hold();
         let threads = Threads::default();
-        Arc::new(Fetch { service: self.clone(), source, plan, hold, threads })
+        let ahead = Ahead::default();
+        Arc::new(Fetch { service: self.clone(), source, plan, hold, threads, ahead })
     }
 
     /// Puts the small documents of an image into the store.
