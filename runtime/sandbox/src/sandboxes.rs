@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// How many events a slow reader may be behind before it loses some.
 const EVENTS_KEPT: usize = 4096;
@@ -49,8 +49,17 @@ pub(crate) struct Shared {
     pods: RwLock<BTreeMap<String, Arc<Sandbox>>>,
     events: broadcast::Sender<Event>,
     network: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
-    /// Held for reading by all that goes on.
-    work: Arc<tokio::sync::RwLock<()>>,
+    /// How many pieces of work go on without a caller.
+    work: watch::Sender<usize>,
+}
+
+/// A piece of work, counted as long as it goes on.
+struct Working(Arc<Shared>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.work.send_modify(|count| *count -= 1);
+    }
 }
 
 /// What [`Sandboxes::open`] came upon.
@@ -101,7 +110,7 @@ impl Shared {
             pods: RwLock::default(),
             events: broadcast::channel(EVENTS_KEPT).0,
             network: tokio::sync::Mutex::default(),
-            work: Arc::default(),
+            work: watch::channel(0).0,
         })
     }
 
@@ -138,9 +147,10 @@ impl Shared {
         self: &Arc<Self>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        let shared = self.clone();
+        self.work.send_modify(|count| *count += 1);
+        let working = Working(self.clone());
         tokio::spawn(async move {
-            let _working = shared.work.read().await;
+            let _working = working;
             work.await
         })
     }
@@ -301,7 +311,9 @@ impl Sandboxes {
 
     /// Waits for everything that goes on without a caller.
     pub async fn drain(&self) {
-        let _all_done = self.shared.work.write().await;
+        // The sender lives as long as this.
+        let mut working = self.shared.work.subscribe();
+        drop(working.wait_for(|count| *count == 0).await);
         self.shared.plumbing.drain().await;
     }
 }
