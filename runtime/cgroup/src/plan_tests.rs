@@ -57,6 +57,7 @@ fn one_configuration_on_v1() {
         "memory.limit_in_bytes=1000",
         "memory.memsw.limit_in_bytes=1500",
         "memory.soft_limit_in_bytes=500",
+        "memory.kmem.tcp.limit_in_bytes=7",
         "pids.max=32",
         "blkio.weight=500",
         "blkio.throttle.read_bps_device=8:0 9",

@@ -1,7 +1,7 @@
 //! Limits of a configuration as files of v1 (kernel: admin-guide/cgroup-v1).
 //!
-//! Kernel memory (`memory.kernel`, `memory.kernelTCP`) and `memory.useHierarchy` are ignored: the
-//! specification calls them obsolete, and current kernels have no such limits.
+//! `memory.kernel` and `memory.useHierarchy` are ignored: the specification calls them obsolete, and
+//! current kernels have no such limit. That of buffers of TCP, `memory.kernelTCP`, they still have.
 
 use crate::convert::{cpu_list, swap_max};
 use crate::error::{Error, Kind, Result};
@@ -71,6 +71,10 @@ fn memory_files(memory: &Memory, steps: &mut Vec<Step>) -> Result<()> {
     }
     if let Some(soft) = memory.reservation.filter(|l| *l != 0) {
         steps.push(Step::new("memory", "memory.soft_limit_in_bytes", soft));
+    }
+    if let Some(buffers) = memory.kernel_tcp.filter(|l| *l != 0) {
+        let file = "memory.kmem.tcp.limit_in_bytes";
+        steps.push(Step::new("memory", file, buffers).or_same(buffers < 0));
     }
     if let Some(eager) = memory.swappiness {
         if eager > 100 {

@@ -91,7 +91,15 @@ impl Sets {
         let (permitted, inheritable) = (mask(&wire.permitted), mask(&wire.inheritable));
         let ambient = mask(&wire.ambient);
         // A capability can only be ambient while it is permitted and inheritable.
-        let ambient = ambient & permitted & inheritable;
+        let vain = ambient & !(permitted & inheritable);
+        warnings.extend(names().enumerate().filter(|(bit, _)| vain & (1 << bit) != 0).map(
+            |(_, name)| {
+                format!(
+                    "can't raise ambient capability {name}: it is not permitted and inheritable"
+                )
+            },
+        ));
+        let ambient = ambient & !vain;
         Sets { bounding, effective: effective & permitted, permitted, inheritable, ambient }
     }
 }
@@ -122,6 +130,7 @@ mod tests {
         let mut warnings = Vec::new();
         let sets = Sets::new(&wire, &mut warnings);
         assert_eq!((sets.permitted, sets.ambient, sets.inheritable), (1 << 5, 0, 0));
-        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[1].contains("ambient capability CAP_KILL"), "{warnings:?}");
     }
 }

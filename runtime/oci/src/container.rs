@@ -219,7 +219,18 @@ impl Container {
     /// # Errors
     /// A limit is wrong, or this machine cannot set it.
     pub fn update(&self, resources: &runtime_spec::Resources) -> Result<()> {
-        Ok(self.group.update(resources)?)
+        let mut resources = std::borrow::Cow::Borrowed(resources);
+        let alone = |memory: &runtime_spec::Memory| {
+            memory.limit.is_none() && memory.swap.is_some_and(|swap| swap > 0)
+        };
+        if resources.memory.as_ref().is_some_and(alone) {
+            // A limit of memory and swap means one beside that of memory, which stays.
+            let now = i64::try_from(self.group.stats()?.memory.usage.limit).ok();
+            if let Some(memory) = &mut resources.to_mut().memory {
+                memory.limit = now;
+            }
+        }
+        Ok(self.group.update(&resources)?)
     }
 
     /// What its group has used, in the form of runc's `events`.

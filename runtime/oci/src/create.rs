@@ -4,6 +4,7 @@ use crate::child::{Init, Late, Tail};
 use crate::container::{Container, Created, Owned};
 use crate::explain::Context;
 use crate::filter::Filter;
+use crate::grant;
 use crate::group;
 use crate::launch::{self, Child, Launch};
 use crate::plan::Plan;
@@ -42,6 +43,8 @@ struct Ready<'a> {
     bundle: &'a Bundle,
     options: &'a CreateOptions,
     plan: Plan,
+    /// In the place of a process that the configuration does not have.
+    unset: Option<process::Plan>,
     filter: Option<Filter>,
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
@@ -174,10 +177,12 @@ impl<'a> Ready<'a> {
         options: &'a CreateOptions,
     ) -> Result<Ready<'a>> {
         let mut plan = Plan::new(&bundle.spec)?;
-        let Some(process) = &plan.process else {
-            return Err(Error::invalid("process", "is missing"));
-        };
-        if options.console_socket.is_some() && !process.terminal {
+        let unset = plan.process.is_none().then(process::Plan::unset);
+        let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
+        if let Some(process) = &plan.process {
+            grant::check(process, &plan.namespaces)?;
+        }
+        if options.console_socket.is_some() && !terminal {
             let cause = "a console socket is given, and process.terminal is false";
             return Err(Error::invalid("--console-socket", cause));
         }
@@ -196,11 +201,12 @@ impl<'a> Ready<'a> {
         };
         let console = socket("console socket", &options.console_socket)?;
         let pidfd = socket("pidfd socket", &options.pidfd_socket)?;
-        Ok(Ready { id, bundle, options, plan, filter, console, pidfd })
+        Ok(Ready { id, bundle, options, plan, unset, filter, console, pidfd })
     }
 
     fn process(&self) -> Result<&process::Plan> {
-        self.plan.process.as_ref().ok_or_else(|| Error::invalid("process", "is missing"))
+        let process = self.plan.process.as_ref().or(self.unset.as_ref());
+        process.ok_or_else(|| Error::invalid("process", "is missing"))
     }
 }
 

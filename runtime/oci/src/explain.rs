@@ -33,7 +33,10 @@ impl Context<'_> {
         match step {
             Step::Hook | Step::HookStatus | Step::HookTimeout => hook::explain(self.hooks, fault),
             Step::Program => self.program_missing(errno),
-            Step::Exec => simple(&format!("exec {}", self.program), "execve"),
+            Step::Exec => {
+                let subject = format!("exec {}", self.program);
+                Error::new(Kind::System(Some(errno)), subject, words(errno))
+            }
             Step::Directory => simple(&self.directory(), "chdir"),
             Step::OutsideDirectory => {
                 let cause = "leads outside of the container's root: refused";

@@ -84,7 +84,7 @@ impl Filter {
 impl Agent {
     fn connect(listener: &seccomp::Listener) -> Result<Agent> {
         let subject = || format!("linux.seccomp.listenerPath {}", listener.path.display());
-        let fail = |errno| Error::errno(subject(), "connect", errno);
+        let fail = |errno| Error::errno(subject(), "failed to connect with seccomp agent", errno);
         let address = SocketAddrUnix::new(&listener.path).map_err(fail)?;
         let (unix, kind) = (AddressFamily::UNIX, SocketType::STREAM);
         let socket =

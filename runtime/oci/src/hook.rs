@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub(crate) struct Hook {
     path: CString,
     args: Strings,
     env: Strings,
+    /// `HOME` is looked up in the container, as for the process whose environment this is.
+    home: bool,
     timeout: Option<Duration>,
 }
 
@@ -40,7 +42,30 @@ impl Hook {
             }
             None => None,
         };
-        Ok(Hook { path, args: Strings::new(args), env: Strings::new(texts(&wire.env)?), timeout })
+        let (args, env) = (Strings::new(args), Strings::new(texts(&wire.env)?));
+        Ok(Hook { path, args, env, home: false, timeout })
+    }
+
+    /// `startContainer` hooks: without an environment of its own such a hook has that of the
+    /// process, as with runc.
+    pub(crate) fn list_of_start(
+        wire: &[runtime_spec::Hook],
+        process: Option<&runtime_spec::Process>,
+    ) -> Result<Vec<Hook>> {
+        let mut hooks = Hook::list("startContainer", wire)?;
+        let Some(process) = process else { return Ok(hooks) };
+        for hook in hooks.iter_mut().zip(wire).filter(|(_, wire)| wire.env.is_empty()) {
+            let (env, home) = crate::process::environment(&process.env)?;
+            (hook.0.env, hook.0.home) = (Strings::new(env), home);
+        }
+        Ok(hooks)
+    }
+
+    /// Gives it the directory of its user, if it lacks one. What is given must outlive it.
+    pub(crate) fn set_home(&self, entry: &CStr) {
+        if self.home {
+            self.env.replace_last(entry);
+        }
     }
 
     /// Checks a list of hooks.

@@ -24,6 +24,7 @@ mod exec;
 mod explain;
 mod features;
 mod filter;
+mod grant;
 mod group;
 mod hold;
 mod hook;

@@ -231,25 +231,18 @@ fn devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String
 impl Hooks {
     fn new(spec: &Spec) -> Result<Hooks> {
         let Some(wire) = &spec.hooks else { return Ok(Hooks::default()) };
-        // Without an environment of its own such a hook has that of the process, as with runc.
-        let env = spec.process.as_ref().map(|process| process.env.as_slice()).unwrap_or_default();
-        let mut start = wire.start_container.clone();
-        start
-            .iter_mut()
-            .filter(|hook| hook.env.is_empty())
-            .for_each(|hook| hook.env = env.to_vec());
         Ok(Hooks {
             prestart: Hook::list("prestart", &wire.prestart)?,
             create_runtime: Hook::list("createRuntime", &wire.create_runtime)?,
             create_container: Hook::list("createContainer", &wire.create_container)?,
-            start_container: Hook::list("startContainer", &start)?,
+            start_container: Hook::list_of_start(&wire.start_container, spec.process.as_ref())?,
             poststart: Hook::list("poststart", &wire.poststart)?,
             poststop: Hook::list("poststop", &wire.poststop)?,
         })
     }
 }
 
-/// Checks a `config.json` as `create` would, without effects.
+/// Checks a `config.json` as `create` and `start` would, without effects.
 ///
 /// # Errors
 /// What is wrong, with the key's path.

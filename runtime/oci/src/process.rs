@@ -63,6 +63,34 @@ fn texts(subject: &str, values: &[String]) -> Result<Vec<CString>> {
 }
 
 impl Plan {
+    /// What waits in the place of a process that the configuration does not have: it can be created
+    /// and deleted, and never started (runtime.md, Start).
+    pub(crate) fn unset() -> Plan {
+        Plan {
+            args: Strings::new(Vec::new()),
+            env: Strings::new(Vec::new()),
+            home: false,
+            programs: Vec::new(),
+            cwd: c"/".to_owned(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            umask: None,
+            capabilities: Sets::default(),
+            limits: Vec::new(),
+            no_new_privileges: true,
+            apparmor: None,
+            selinux: None,
+            oom_score: None,
+            terminal: false,
+            size: None,
+            io_priority: None,
+            scheduler: None,
+            initial_cpus: None,
+            final_cpus: None,
+        }
+    }
+
     /// Checks a process. What is odd but harmless is told in `warnings`.
     pub(crate) fn new(wire: &spec::Process, warnings: &mut Vec<String>) -> Result<Plan> {
         let args = texts("process.args", &wire.args)?;
@@ -133,7 +161,7 @@ fn oom_score(wire: Option<i32>) -> Result<Option<i32>> {
 
 /// The environment; of a variable given twice the last counts. Tells whether HOME is missing, for
 /// which the last entry is then kept free.
-fn environment(wire: &[String]) -> Result<(Vec<CString>, bool)> {
+pub(crate) fn environment(wire: &[String]) -> Result<(Vec<CString>, bool)> {
     let mut seen = std::collections::HashMap::new();
     let mut kept: Vec<Option<CString>> = Vec::with_capacity(wire.len() + 1);
     for (index, entry) in wire.iter().enumerate() {

@@ -339,6 +339,10 @@ impl Strings {
         Strings { strings, pointers }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.strings.is_empty()
+    }
+
     fn as_ptr(&self) -> *const *const libc::c_char {
         self.pointers.as_ptr().cast()
     }

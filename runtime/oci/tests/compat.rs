@@ -149,6 +149,10 @@ fn a_start_hook_without_an_environment_has_that_of_the_process() {
     room.config["hooks"] = json!({"startContainer": hook});
     room.set("/process/env", json!(["PATH=/bin", "WHO=me"]));
     assert_eq!(text(&room.whole()).trim(), "me");
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo $HOME > /made"]}]);
+    room.config["hooks"] = json!({"startContainer": hook});
+    room.set("/process/user", json!({"uid": 7}));
+    assert_eq!(text(&room.whole()).trim(), "/tmp", "that of its user");
 }
 
 #[test]
@@ -164,4 +168,13 @@ fn clocks_of_a_new_user_namespace_are_set() {
     room.config["linux"]["gidMappings"] = map;
     room.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1337}});
     assert!(text(&room.whole()).contains("1337"));
+}
+
+#[test]
+fn a_state_root_that_is_named_must_be_there_to_be_listed() {
+    let Some(room) = Room::new("true") else { return };
+    let refused = room.run(&["list"]);
+    assert!(errors(&refused).contains("--root: no such file"), "{refused:?}");
+    room.ok(&["create"]);
+    assert!(text(&room.run(&["list", "--quiet"])).contains(&room.id));
 }

@@ -247,3 +247,55 @@ fn a_console_socket_that_does_not_answer_is_given_up() {
     room.ok(&["delete", "--force"]);
     room.assert_gone();
 }
+
+#[test]
+fn without_a_process_it_is_created_and_never_started() {
+    let Some(mut room) = Room::new("true") else { return };
+    room.config.as_object_mut().expect("an object").remove("process");
+    room.ok(&["create"]);
+    let refused = room.run(&["start", &room.id]);
+    assert!(errors(&refused).contains("process: is missing"), "{refused:?}");
+    assert_eq!(room.status(), "created");
+    room.ok(&["delete"]);
+    room.assert_gone();
+    let refused = room.whole();
+    assert!(errors(&refused).contains("process: is missing"), "{refused:?}");
+    room.assert_gone();
+}
+
+#[test]
+fn signals_end_one_that_waits_for_its_start() {
+    for (signal, own) in [("TERM", true), ("HUP", true), ("INT", false)] {
+        let Some(mut room) = Room::new("sleep 100") else { return };
+        if !own {
+            room.set("/linux/namespaces", json!([{"type": "mount"}, {"type": "uts"}]));
+        }
+        room.ok(&["create"]);
+        text(&room.run(&["kill", &room.id, signal]));
+        room.until_status("stopped");
+        room.ok(&["delete"]);
+        room.assert_gone();
+    }
+}
+
+#[test]
+fn memory_with_swap_is_limited_beside_the_limit_of_memory() {
+    let Some(mut room) = Room::new("sleep 100") else { return };
+    room.set("/linux/resources", json!({"memory": {"limit": 33_554_432, "swap": 50_331_648}}));
+    let made = room.run(&["create", &room.id]);
+    if errors(&made).contains("swap") || errors(&made).contains("memsw") {
+        return lab::skip("limits of swap: not in this kernel");
+    }
+    text(&made);
+    text(&room.run(&["update", "--memory-swap", "64M", &room.id]));
+    let read = |file: &str| {
+        let read = |dir: &std::path::PathBuf| std::fs::read_to_string(dir.join(file)).ok();
+        room.groups().iter().find_map(read)
+    };
+    let sum = read("memory.memsw.limit_in_bytes").map(|sum| (sum, "67108864\n"));
+    let rest = read("memory.swap.max").map(|rest| (rest, "33554432\n"));
+    let (is, wanted) = sum.or(rest).expect("a limit");
+    assert_eq!(is, wanted);
+    room.ok(&["delete", "--force"]);
+    room.assert_gone();
+}

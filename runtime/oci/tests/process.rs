@@ -268,3 +268,20 @@ fn no_signal_is_blocked_or_ignored() {
     let further = text(&room.run(&[&["exec", &room.id], &show[..]].concat()));
     assert_eq!(further.matches("0000000000000000").count(), 2, "{further}");
 }
+
+#[test]
+fn what_the_kernel_would_refuse_at_the_start_is_told_at_creation() {
+    let Some(mut room) = Room::new("true") else { return };
+    let all = u64::MAX;
+    room.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": all, "hard": all}]));
+    let refused = room.run(&["create", &room.id]);
+    assert!(errors(&refused).contains("process.rlimits[0]"), "{refused:?}");
+    room.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]));
+    room.set("/process/capabilities", json!({"inheritable": ["CAP_SYS_CHROOT"]}));
+    let refused = room.run(&["create", &room.id]);
+    assert!(errors(&refused).contains("CAP_SYS_CHROOT is not in bounding"), "{refused:?}");
+    room.assert_gone();
+    let both = json!({"inheritable": ["CAP_SYS_CHROOT"], "bounding": ["CAP_SYS_CHROOT"]});
+    room.set("/process/capabilities", both);
+    text(&room.whole());
+}

@@ -225,7 +225,7 @@ fn wrong_profiles_are_refused_with_the_place() {
         r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a",
         "syscalls":[{"names":["read","write"],"action":"SCMP_ACT_NOTIFY"}]}"#,
     );
-    assert!(write.contains("cannot be used for write"), "{write}");
+    assert!(write.contains("cannot be used for the write syscall"), "{write}");
     let other = r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a",
         "syscalls":[{"names":["read","sendmsg"],"action":"SCMP_ACT_NOTIFY"}]}"#;
     assert!(built(other).listens());

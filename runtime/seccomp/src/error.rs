@@ -42,7 +42,7 @@ pub enum Error {
     #[error("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action")]
     NotifyDefault,
     /// The runtime itself needs this call after the filter is installed.
-    #[error("{subject}: SCMP_ACT_NOTIFY cannot be used for {name}")]
+    #[error("{subject}: SCMP_ACT_NOTIFY cannot be used for the {name} syscall")]
     NotifyRefused {
         /// The rule.
         subject: String,

@@ -112,6 +112,10 @@ impl Tail<'_> {
     }
 
     fn find_program(&self) -> Done {
+        if self.plan.args.is_empty() {
+            // Without a process in the configuration it is never started.
+            return Ok(());
+        }
         let mut reason = Errno::NOENT;
         for (index, program) in self.plan.programs.iter().enumerate() {
             let found = rustix::fs::statat(CWD, program.as_c_str(), AtFlags::empty());

@@ -1,11 +1,12 @@
 //! The container's first process.
 
 use super::become_process::{Tail, plain_lines, use_terminal};
-use super::{Outcome, report};
+use super::{Outcome, home, report};
 use crate::hook::{self, Hook};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys;
 use rootfs::Mounted;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -61,7 +62,10 @@ impl Init<'_> {
             return report(self.sync, fault);
         }
         self.shed();
-        let Ok(starter) = self.await_start() else { return super::FAILED };
+        let starter = match self.await_start() {
+            Ok(starter) => starter,
+            Err(status) => return status,
+        };
         let Err(fault) = self.start();
         report(starter.as_fd(), fault)
     }
@@ -208,12 +212,32 @@ impl Init<'_> {
     }
 
     /// Waits for the word to start; the connection hears of a failure, and of success by its end.
-    /// A starter that dies before it has said the word has not started anything.
-    fn await_start(&self) -> rustix::io::Result<OwnedFd> {
+    /// A starter that dies before it has said the word has not started anything. Signals that would
+    /// end a process are the end: process 1 of a namespace gets none whose default it has not changed.
+    /// An error is the exit status.
+    fn await_start(&self) -> std::result::Result<OwnedFd, i32> {
+        let signals = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        let fail = |_| super::FAILED;
+        let ends = sys::signal_descriptor(&signals).map_err(fail)?;
         loop {
+            let mut ready = [
+                PollFd::from_borrowed_fd(ends.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.gate, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut ready, None) {
+                Err(Errno::INTR) => continue,
+                other => other.map_err(fail)?,
+            };
+            if !ready[0].revents().is_empty() {
+                // A signalfd_siginfo begins with the number.
+                let mut info = [0; 128];
+                rustix::io::read(&ends, &mut info).map_err(fail)?;
+                let [a, b, c, d, ..] = info;
+                return Err(128 + i32::from_ne_bytes([a, b, c, d]));
+            }
             match rustix::net::accept_with(self.gate, SocketFlags::CLOEXEC) {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => return Err(errno),
+                Err(_) => return Err(super::FAILED),
                 Ok(starter) => {
                     if let Ok(Some((Word::Go, _))) = sync::hear(starter.as_fd()) {
                         return Ok(starter);
@@ -225,6 +249,10 @@ impl Init<'_> {
 
     fn start(&self) -> Outcome {
         if let (hooks, Some(state)) = self.start_hooks {
+            let mut buffer = [0; home::LINE_MAX];
+            if let Some(entry) = home::find(self.tail.plan.uid, &mut buffer) {
+                hooks.iter().for_each(|hook| hook.set_home(entry));
+            }
             hook::run_all(hooks, state.as_fd())?;
         }
         self.tail.execute()

@@ -25,6 +25,8 @@ const FAILED: u8 = 1;
 /// What every command gets.
 struct Call {
     runtime: Runtime,
+    /// The state root was named by its flag.
+    root_named: bool,
     log: Log,
     args: Vec<String>,
 }
@@ -99,7 +101,9 @@ fn dispatch(args: &[String], log: &mut Log) -> Result<u8> {
     let Some((_, command)) = COMMANDS.iter().find(|(known, _)| known == name) else {
         return Err(Error::invalid(name.as_str(), "is no command; see podloom-oci help"));
     };
-    let call = Call { runtime: runtime(&given)?, log: log.clone(), args: rest.to_vec() };
+    let root_named = given.get("root").is_some_and(|root| !root.is_empty());
+    let call =
+        Call { runtime: runtime(&given)?, root_named, log: log.clone(), args: rest.to_vec() };
     call.log.debug(&format!("{name} {rest:?} below {}", call.runtime.root.display()));
     command(&call)
 }

@@ -63,6 +63,11 @@ pub(super) fn state(call: &Call) -> Result<u8> {
 pub(super) fn list(call: &Call) -> Result<u8> {
     const FLAGS: [Flag; 2] = [value_or("format", 'f'), switch_or("quiet", 'q')];
     let given = Given::read(&FLAGS, &call.args, true)?;
+    if call.root_named {
+        // The default place is made with the first container; one that is named must be there.
+        let root = &call.runtime.root;
+        std::fs::metadata(root).map_err(|error| Error::path(root, "--root", &error))?;
+    }
     let ids = call.runtime.list()?;
     if given.has("quiet") {
         return print(&ids.iter().fold(String::new(), |text, id| format!("{text}{id}\n")));
