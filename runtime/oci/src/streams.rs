@@ -26,6 +26,19 @@ impl Streams {
         Ok(Streams([out_of_the_way(stdin)?, out_of_the_way(stdout)?, out_of_the_way(stderr)?]))
     }
 
+    /// Copies, for another program.
+    ///
+    /// # Errors
+    /// There is no room for a descriptor.
+    pub fn try_clone(&self) -> Result<[OwnedFd; 3]> {
+        let [stdin, stdout, stderr] = &self.0;
+        let dup = |fd: &OwnedFd| {
+            let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3);
+            copy.map_err(|errno| Error::errno("standard streams", "dup", errno))
+        };
+        Ok([dup(stdin)?, dup(stdout)?, dup(stderr)?])
+    }
+
     /// In the process itself. Allocates nothing.
     pub(crate) fn take(&self) -> std::result::Result<(), Fault> {
         self.0.iter().zip(0..).try_for_each(|(fd, number)| {
