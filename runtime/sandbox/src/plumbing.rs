@@ -12,9 +12,13 @@ use libcni::{Cni, NetworkList, Pod, Programs, Records, Valid};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// First letters of the names of our pods' network namespaces.
 pub(crate) const PREFIX: &str = "podloom-";
+
+/// How long one network may be kept waiting for its garbage to be collected.
+const GC_WAIT: Duration = Duration::from_secs(10);
 
 /// The way to the networks.
 #[derive(Debug)]
@@ -199,8 +203,16 @@ impl Plumbing {
             errors.extend(done.await.map_err(|e| fault("networks", &e)).err());
         }
         for list in &self.conf.load()?.lists {
-            let done = self.cni.gc(list, &Valid::Where(&keep)).await;
-            errors.extend(done.map_err(|e| fault("networks", &e)).err());
+            // It keeps new pods of the network waiting, and so must not wait long itself.
+            let valid = Valid::Where(&keep);
+            match tokio::time::timeout(GC_WAIT, self.cni.gc(list, &valid)).await {
+                Ok(done) => errors.extend(done.map_err(|e| fault("networks", &e)).err()),
+                Err(_) => {
+                    let subject = format!("network {:?}", list.name.as_str());
+                    let cause = format!("garbage was not collected within {GC_WAIT:?}");
+                    errors.push(Error::new(Kind::Deadline, subject, cause));
+                }
+            }
         }
         Error::join(errors)
     }

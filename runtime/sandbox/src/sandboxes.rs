@@ -21,6 +21,9 @@ const EVENTS_KEPT: usize = 4096;
 /// How long an answer of the network's plugins to STATUS is believed.
 const STATUS_KEPT: Duration = Duration::from_secs(5);
 
+/// How long a refusal is: callers that wait for each other hear of it, those who come later ask.
+const REFUSAL_KEPT: Duration = Duration::from_millis(500);
+
 /// How long a plugin may think about STATUS before that is the answer.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
 
@@ -67,11 +70,12 @@ impl Drop for Working {
 pub struct Recovered {
     /// Pods whose shim is there: their containers went on.
     pub ready: Vec<String>,
-    /// Pods that are stopped, or whose shim or boot ended.
+    /// Pods that are stopped, or whose shim or boot ended, or whose shim has not answered yet.
     pub not_ready: Vec<String>,
     /// Pods that were half made, or half removed, and are gone now.
     pub undone: Vec<String>,
-    /// What could not be read or undone; the directory stays and is tried again at the next start.
+    /// What could not be read or undone, or is still being undone; [`Sandboxes::collect`] tries it
+    /// again, and so does the next start.
     pub errors: Vec<Error>,
 }
 
@@ -171,7 +175,9 @@ impl Shared {
 
 impl Sandboxes {
     /// Takes up the pods of an earlier process: attaches to shims that live, undoes what was half
-    /// made, and begins to free what pods of an earlier boot held of the network.
+    /// made, and begins to free what pods of an earlier boot held of the network. Plugins and shims
+    /// that hang do not keep it: a pod whose shim has not answered yet is told by
+    /// [`Change::Ready`] or [`Change::ShimLost`] later.
     ///
     /// # Errors
     /// [`Kind::Io`] when the directories cannot be made or listed. What is wrong with a single pod
@@ -287,10 +293,9 @@ impl Sandboxes {
         self.shared.plumbing.conf.default_network()?;
         let mut kept = self.shared.network.lock().await;
         if let Some((at, answer)) = kept.as_ref()
-            && at.elapsed() < STATUS_KEPT
-            && answer.is_ok()
+            && at.elapsed() < if answer.is_ok() { STATUS_KEPT } else { REFUSAL_KEPT }
         {
-            return Ok(());
+            return answer.clone();
         }
         let asked = tokio::time::timeout(STATUS_WAIT, self.shared.plumbing.status());
         let answer = asked.await.unwrap_or_else(|_| {
@@ -301,7 +306,8 @@ impl Sandboxes {
         answer
     }
 
-    /// Frees what no pod owns on any network: after a loss of records, or on a timer.
+    /// Frees what no pod owns: pods that could not be undone before, and attachments, addresses and
+    /// rules on every network. For a timer: it costs a few calls of plugins.
     ///
     /// # Errors
     /// What the plugins report; everything has been tried.
