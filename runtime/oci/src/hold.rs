@@ -6,6 +6,7 @@ use crate::sync::{self, At, Fault, Step, Word};
 use crate::{Error, Result, child, explain, mapping, sys, sysctl};
 use runtime_spec::{IdMapping, NamespaceKind};
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -113,9 +114,11 @@ pub fn set_sysctls(
     namespaces: &[(NamespaceKind, &Path)],
     sysctls: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let joined = namespaces.iter().map(|(kind, path)| (*kind, (*path).to_owned()));
-    // The host's root may set what is of other namespaces; root of a user namespace not everything.
-    let joined = joined.filter(|(kind, _)| *kind != NamespaceKind::User).collect();
+    let is_user = |kind: NamespaceKind| kind == NamespaceKind::User;
+    let user = namespaces.iter().find(|(kind, _)| is_user(*kind));
+    let user = user.map(|(kind, path)| namespace::open(*kind, path)).transpose()?;
+    let joined = namespaces.iter().filter(|(kind, _)| !is_user(*kind));
+    let joined = joined.map(|(kind, path)| (*kind, (*path).to_owned())).collect();
     let namespaces = Namespaces { new: 0, joined };
     let entries = sysctl::plan(sysctls, &namespaces)?;
     if entries.is_empty() {
@@ -124,13 +127,23 @@ pub fn set_sysctls(
     let joins = namespaces.open()?;
     let mut done = Ok(());
     sys::aside(&mut || {
-        let joined = namespace::enter(&joins)
+        let joined = namespace::enter(&joins, sys::NEWTIME)
             .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno));
+        let mut user = user.as_ref();
         done = joined.and_then(|()| {
-            entries
-                .iter()
-                .enumerate()
-                .try_for_each(|(index, (path, value))| write(path, value).nth(Step::Sysctl, index))
+            entries.iter().enumerate().try_for_each(|(index, (path, value))| {
+                let mut written = write(path, value);
+                // What a user namespace owns may be its root's alone to set.
+                if matches!(written, Err(Errno::PERM | Errno::ACCESS))
+                    && let Some(join) = user.take()
+                {
+                    namespace::enter(std::slice::from_ref(join), 0)
+                        .map_err(|(_, errno)| errno)
+                        .at(Step::Join)?;
+                    written = write(path, value);
+                }
+                written.nth(Step::Sysctl, index)
+            })
         });
         0
     })

@@ -30,7 +30,11 @@ impl Launch<'_> {
         }
         let early = self.joiner.filter(|_| joins_users(self.joins));
         let into = into.filter(|_| early.is_none());
-        let mut body = || match namespace::enter_time(self.joins) {
+        // A time namespace takes a process that shares its memory with nobody. And in the namespace
+        // of a container's groups the group itself, with `nsdelegate`, is not to be seen from
+        // outside: who is born in it may only join that then.
+        let later = sys::NEWTIME | if into.is_some() { sys::NEWCGROUP } else { 0 };
+        let mut body = || match namespace::enter_later(self.joins, later) {
             Ok(()) => body(),
             Err((index, errno)) => child::report(self.sync, Fault::Step(Step::Join, index, errno)),
         };
@@ -40,7 +44,7 @@ impl Launch<'_> {
             made = grouped
                 .map_err(|error| Fault::Step(Step::Cgroup, 0, child::errno(error)))
                 .and_then(|()| {
-                    namespace::enter(self.joins)
+                    namespace::enter(self.joins, later)
                         .map_err(|(index, errno)| Fault::Step(Step::Join, index, errno))
                 })
                 .and_then(|()| sys::spawn(self.new | sys::PARENT, into, &mut body).at(Step::Clone));

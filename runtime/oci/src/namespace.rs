@@ -106,20 +106,27 @@ pub(crate) fn open(kind: Kind, path: &Path) -> Result<Join> {
     }
 }
 
-/// Joins the time namespace, which takes a process that shares its memory with nobody.
-pub(crate) fn enter_time(joins: &[Join]) -> std::result::Result<(), (u32, rustix::io::Errno)> {
-    for (index, join) in joins.iter().enumerate().filter(|(_, join)| join.kind == sys::NEWTIME) {
+/// Joins those of the kinds that are left to the process itself, which shares its memory with nobody.
+pub(crate) fn enter_later(
+    joins: &[Join],
+    later: u64,
+) -> std::result::Result<(), (u32, rustix::io::Errno)> {
+    for (index, join) in joins.iter().enumerate().filter(|(_, join)| join.kind & later != 0) {
         sys::join(&join.fd, join.kind).map_err(|errno| (index as u32, errno))?;
     }
     Ok(())
 }
 
-/// Joins all but the time namespace: first what the present privileges allow, then the user namespace, then the rest with
-/// the privileges there. Runs in a process of its own. The index of a failure is that of the list.
-pub(crate) fn enter(joins: &[Join]) -> std::result::Result<(), (u32, rustix::io::Errno)> {
+/// Joins all but the kinds for later: first what the present privileges allow, then the user
+/// namespace, then the rest with the privileges there. Runs in a process of its own. The index of a
+/// failure is that of the list.
+pub(crate) fn enter(
+    joins: &[Join],
+    later: u64,
+) -> std::result::Result<(), (u32, rustix::io::Errno)> {
     let user = joins.iter().position(|join| join.kind == sys::NEWUSER);
     let mut left = 0_u64;
-    let now = |(index, join): &(usize, &Join)| Some(*index) != user && join.kind != sys::NEWTIME;
+    let now = |(index, join): &(usize, &Join)| Some(*index) != user && join.kind & later == 0;
     for (index, join) in joins.iter().enumerate().filter(now) {
         match sys::join(&join.fd, join.kind) {
             Err(rustix::io::Errno::PERM) if user.is_some() => left |= 1 << (index & 63),
