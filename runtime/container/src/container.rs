@@ -1,30 +1,16 @@
 //! One container, as others see it.
 
+use crate::record::{Record, STATUS, Stored};
+use crate::wish::Name;
+use crate::{Error, Kind, Result};
 use cri_api::v1::{
     ContainerConfig, ContainerMetadata, ContainerState, LinuxContainerResources, LinuxContainerUser,
 };
+use sandbox::{blocking, disk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
-
-/// What never changes in a container's life.
-#[derive(Clone, Debug)]
-pub(crate) struct Fixed {
-    pub(crate) id: String,
-    pub(crate) sandbox_id: String,
-    pub(crate) config: ContainerConfig,
-    pub(crate) metadata: ContainerMetadata,
-    pub(crate) handler: String,
-    pub(crate) image_id: String,
-    pub(crate) created_at: i64,
-    pub(crate) log_path: Option<PathBuf>,
-    pub(crate) cgroups_path: String,
-    pub(crate) cgroup_driver: cgroup::Driver,
-    pub(crate) stop_signal: i32,
-    pub(crate) user: LinuxContainerUser,
-    pub(crate) run_dir: PathBuf,
-    pub(crate) state_dir: PathBuf,
-}
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use tokio::sync::{Mutex, watch};
 
 /// What changes in a container's life, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,93 +38,205 @@ pub struct Status {
 /// A container: its configuration, and what was made of it.
 #[derive(Debug)]
 pub struct Container {
-    pub(crate) fixed: Fixed,
-    pub(crate) status: RwLock<Status>,
+    pub(crate) record: Record,
+    config: ContainerConfig,
+    metadata: ContainerMetadata,
+    run_dir: PathBuf,
+    state_dir: PathBuf,
+    log_path: Option<PathBuf>,
+    live: RwLock<Stored>,
+    /// Held by who writes the status to disk.
+    pen: std::sync::Mutex<()>,
+    /// Whether it has ended.
+    ended: watch::Sender<bool>,
+    /// Held by who starts, updates or removes it.
+    pub(crate) gate: Mutex<()>,
+    /// Held while its process is being started, and while its end is noted.
+    pub(crate) starting: Mutex<()>,
+    /// Its process, as the runtime was told: what added ones are like.
+    pub(crate) process: OnceLock<Arc<runtime_spec::Process>>,
 }
 
 impl Container {
+    /// The container that a record describes, whose files are in `state_dir`.
+    ///
+    /// # Errors
+    /// The record lacks what every container has.
+    pub(crate) fn new(record: Record, state_dir: PathBuf) -> Result<Container> {
+        let subject = format!("record of container {}", record.id);
+        let missing = |what: &str| Error::new(Kind::Io, &subject, format!("has no {what}"));
+        let config = record.config.clone().ok_or_else(|| missing("configuration"))?;
+        let metadata = config.metadata.clone().ok_or_else(|| missing("metadata"))?;
+        let run_dir = PathBuf::from(&record.run_dir);
+        if record.id.is_empty() || !run_dir.is_absolute() {
+            return Err(missing("directory"));
+        }
+        let log_path = Some(PathBuf::from(&record.log_path));
+        Ok(Container {
+            log_path: log_path.filter(|path| !path.as_os_str().is_empty()),
+            record,
+            config,
+            metadata,
+            run_dir,
+            state_dir,
+            live: RwLock::default(),
+            pen: std::sync::Mutex::default(),
+            ended: watch::Sender::new(false),
+            gate: Mutex::default(),
+            starting: Mutex::default(),
+            process: OnceLock::new(),
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Stored) -> T) -> T {
+        look(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn stored(&self) -> Stored {
+        self.read(Stored::clone)
+    }
+
+    /// Takes over a status that is on disk.
+    pub(crate) fn restore(&self, stored: Stored) {
+        let exited = stored.state() == ContainerState::ContainerExited;
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = stored;
+        self.ended.send_if_modified(|ended| !std::mem::replace(ended, exited) && exited);
+    }
+
+    /// Changes the status unless `change` says that it stays; then on disk as well.
+    ///
+    /// # Errors
+    /// It cannot be written; it is changed here all the same.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Stored) -> bool,
+    ) -> Result<bool> {
+        let exited = {
+            let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+            if !change(&mut live) {
+                return Ok(false);
+            }
+            live.state() == ContainerState::ContainerExited
+        };
+        if exited {
+            self.ended.send_replace(true);
+        }
+        let container = self.clone();
+        blocking(move || {
+            // Whoever writes last writes the newest.
+            let _alone = container.pen.lock().unwrap_or_else(PoisonError::into_inner);
+            disk::write(&container.state_dir.join(STATUS), &container.stored())
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.subscribe();
+        // The sender lives as long as the container.
+        let _seen = ended.wait_for(|ended| *ended).await;
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        let (sandbox_id, name) = (self.record.sandbox_id.clone(), self.metadata.name.clone());
+        Name { sandbox_id, name, attempt: self.metadata.attempt }
+    }
+
+    /// Where its file system is mounted.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.run_dir.join("rootfs")
+    }
+
     /// 64 hexadecimal digits.
     pub fn id(&self) -> &str {
-        &self.fixed.id
+        &self.record.id
     }
 
     /// Its pod.
     pub fn sandbox_id(&self) -> &str {
-        &self.fixed.sandbox_id
+        &self.record.sandbox_id
     }
 
     /// The configuration that it was made with.
     pub fn config(&self) -> &ContainerConfig {
-        &self.fixed.config
+        &self.config
     }
 
     /// Name and attempt.
     pub fn metadata(&self) -> &ContainerMetadata {
-        &self.fixed.metadata
+        &self.metadata
     }
 
     /// The pod's runtime handler; empty for the default one.
     pub fn handler(&self) -> &str {
-        &self.fixed.handler
+        &self.record.handler
     }
 
     /// Digest of the image's configuration, `sha256:...`.
     pub fn image_id(&self) -> &str {
-        &self.fixed.image_id
+        &self.record.image_id
     }
 
     /// In nanoseconds since 1970.
     pub fn created_at(&self) -> i64 {
-        self.fixed.created_at
+        self.record.created_at
     }
 
     /// Where its log is; none for a container without.
     pub fn log_path(&self) -> Option<&Path> {
-        self.fixed.log_path.as_deref()
+        self.log_path.as_deref()
     }
 
     /// `linux.cgroupsPath`, to find its control groups by.
     pub fn cgroups_path(&self) -> &str {
-        &self.fixed.cgroups_path
+        &self.record.cgroups_path
     }
 
     /// Who made its control groups.
     pub fn cgroup_driver(&self) -> cgroup::Driver {
-        self.fixed.cgroup_driver
+        match self.record.systemd {
+            true => cgroup::Driver::Systemd,
+            false => cgroup::Driver::Cgroupfs,
+        }
     }
 
     /// Who its process runs as, as resolved in the image.
-    pub fn user(&self) -> &LinuxContainerUser {
-        &self.fixed.user
+    pub fn user(&self) -> LinuxContainerUser {
+        self.read(|live| LinuxContainerUser {
+            uid: i64::from(live.uid),
+            gid: i64::from(live.gid),
+            supplemental_groups: live.groups.iter().copied().map(i64::from).collect(),
+        })
     }
 
     /// Number of the signal that asks it to end.
     pub fn stop_signal(&self) -> i32 {
-        self.fixed.stop_signal
+        self.record.stop_signal
     }
 
     /// Name of its writable layer in the snapshotter.
     pub fn snapshot(&self) -> &str {
-        &self.fixed.id
+        &self.record.id
     }
 
     /// Its bundle: what ends with the boot.
     pub fn run_dir(&self) -> &Path {
-        &self.fixed.run_dir
+        &self.run_dir
     }
 
     /// Its records: what survives a boot.
     pub fn state_dir(&self) -> &Path {
-        &self.fixed.state_dir
+        &self.state_dir
     }
 
     /// Its status at this moment.
     pub fn status(&self) -> Status {
-        self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read(Stored::status)
     }
 
     /// Its state at this moment.
     pub fn state(&self) -> ContainerState {
-        self.status.read().unwrap_or_else(PoisonError::into_inner).state
+        self.read(Stored::state)
     }
 }

@@ -3,31 +3,20 @@
 use crate::container::Container;
 use crate::events::Event;
 use crate::process::{Attach, Exec, Output, Process};
-use crate::{Error, Hooks, Kind, Result, Settings};
+use crate::shared::Shared;
+use crate::{Error, Hooks, Result, Settings, attach, end, exec, exec_sync, make, recover, start};
 use cri_api::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 use image::ImageService;
 use sandbox::Sandboxes;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
-
-/// How many events a slow reader may be behind before it loses some.
-const EVENTS_KEPT: usize = 4096;
 
 /// All containers of the node. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Containers {
     pub(crate) shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) pods: Sandboxes,
-    pub(crate) images: ImageService,
-    pub(crate) containers: RwLock<BTreeMap<String, Arc<Container>>>,
-    pub(crate) events: broadcast::Sender<Event>,
 }
 
 /// What [`Containers::open`] came upon.
@@ -64,9 +53,9 @@ impl Containers {
         pods: Sandboxes,
         images: ImageService,
     ) -> Result<(Containers, Recovered)> {
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let shared = Shared { settings, pods, images, containers: RwLock::default(), events };
-        Ok((Containers { shared: Arc::new(shared) }, Recovered::default()))
+        let shared = Arc::new(Shared::new(settings, pods, images)?);
+        let recovered = recover::recover(&shared).await?;
+        Ok((Containers { shared }, recovered))
     }
 
     /// What the containers are made with.
@@ -106,9 +95,7 @@ impl Containers {
         config: ContainerConfig,
         pod: Option<PodSandboxConfig>,
     ) -> Result<String> {
-        drop(pod);
-        let name = config.metadata.map(|m| m.name).unwrap_or_default();
-        Err(not_served(&format!("container {name:?} of pod {sandbox_id:?}")))
+        make::create(&self.shared, sandbox_id, config, pod).await
     }
 
     /// Starts a container's process.
@@ -117,7 +104,7 @@ impl Containers {
     /// [`Kind::NotFound`], [`Kind::Precondition`] unless it was only just created;
     /// [`Kind::Invalid`] when its program cannot be executed: it has ended then, with status 128.
     pub async fn start(&self, id: &str) -> Result<()> {
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        start::start(&self.shared, id).await
     }
 
     /// Asks a container to end by its stop signal, and kills it after `grace`; at once when that is
@@ -126,8 +113,7 @@ impl Containers {
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Deadline`] when not even killing ends it.
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<()> {
-        let _grace = grace;
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        end::stop(&self.shared, id, grace).await
     }
 
     /// Removes a container, which is killed first if it runs. Success for one that does not exist.
@@ -136,10 +122,7 @@ impl Containers {
     /// # Errors
     /// [`Kind::Deadline`] when killing does not end it; [`Kind::Io`] for what cannot be removed.
     pub async fn remove(&self, id: &str) -> Result<()> {
-        match self.get(id) {
-            Err(e) if e.kind() == Kind::NotFound => Ok(()),
-            other => other.and_then(|c| Err(not_served(c.id()))),
-        }
+        end::remove(&self.shared, id).await
     }
 
     /// Kills all containers of a pod that run, at once, before the pod is stopped. Success for a
@@ -148,8 +131,7 @@ impl Containers {
     /// # Errors
     /// [`Kind::Deadline`] when not even killing ends one.
     pub async fn stop_all(&self, sandbox_id: &str) -> Result<()> {
-        let all = self.of_pod(sandbox_id);
-        all.into_iter().try_for_each(|c| Err(not_served(c.id())))
+        end::stop_all(&self.shared, sandbox_id).await
     }
 
     /// Removes all containers of a pod.
@@ -157,8 +139,7 @@ impl Containers {
     /// # Errors
     /// As [`Containers::remove`], for each of them.
     pub async fn remove_all(&self, sandbox_id: &str) -> Result<()> {
-        let all = self.of_pod(sandbox_id);
-        all.into_iter().try_for_each(|c| Err(not_served(c.id())))
+        end::remove_all(&self.shared, sandbox_id).await
     }
 
     /// The container of this id, or of the only id that begins so.
@@ -166,33 +147,17 @@ impl Containers {
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Invalid`] when several ids begin so.
     pub fn get(&self, id: &str) -> Result<Arc<Container>> {
-        let all = self.shared.containers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = all.get(id) {
-            return Ok(found.clone());
-        }
-        let mut matches = all.range(id.to_owned()..).take_while(|(full, _)| full.starts_with(id));
-        let subject = format!("container {id:?}");
-        let Some((_, found)) = matches.next().filter(|_| !id.is_empty()) else {
-            return Err(Error::new(Kind::NotFound, subject, "does not exist"));
-        };
-        if matches.next().is_some() {
-            let e = Error::new(Kind::Invalid, subject, "several ids begin so");
-            return Err(e.with_advice("write more of the id"));
-        }
-        Ok(found.clone())
+        self.shared.get(id)
     }
 
     /// All containers, by id.
     pub fn list(&self) -> Vec<Arc<Container>> {
-        let all = self.shared.containers.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().cloned().collect()
+        self.shared.list()
     }
 
     /// All containers of a pod, whose full id is given.
     pub fn of_pod(&self, sandbox_id: &str) -> Vec<Arc<Container>> {
-        let mut all = self.list();
-        all.retain(|container| container.sandbox_id() == sandbox_id);
-        all
+        self.shared.of_pod(sandbox_id)
     }
 
     /// Changes limits and annotations of a container that has not ended.
@@ -201,8 +166,7 @@ impl Containers {
     /// [`Kind::NotFound`], [`Kind::Precondition`] for one that has ended, [`Kind::Invalid`] for a
     /// limit that the node cannot set; the limits are then as before.
     pub async fn update(&self, id: &str, update: Update) -> Result<()> {
-        drop(update);
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        crate::update::update(&self.shared, id, update).await
     }
 
     /// Runs a command in a container and waits for its end, at most `timeout`. What it leaves
@@ -217,8 +181,7 @@ impl Containers {
         command: Vec<String>,
         timeout: Option<Duration>,
     ) -> Result<Output> {
-        drop((command, timeout));
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        exec_sync::run(&self.shared, id, command, timeout).await
     }
 
     /// Runs a command in a container, with streams.
@@ -226,8 +189,7 @@ impl Containers {
     /// # Errors
     /// As [`Containers::exec_sync`], but for the deadline.
     pub async fn exec(&self, id: &str, exec: Exec) -> Result<Process> {
-        drop(exec);
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        exec::exec(&self.shared, id, exec).await
     }
 
     /// Attaches to the streams of a container's own process.
@@ -235,8 +197,7 @@ impl Containers {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Precondition`] unless it runs.
     pub async fn attach(&self, id: &str, attach: Attach) -> Result<Process> {
-        let _streams = attach;
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        attach::attach(&self.shared, id, attach).await
     }
 
     /// Opens the log of a container anew, at its path, because the old file was renamed.
@@ -244,18 +205,16 @@ impl Containers {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Precondition`] unless it runs; the file cannot be made.
     pub async fn reopen_log(&self, id: &str) -> Result<()> {
-        self.get(id).and_then(|c| Err(not_served(c.id())))
+        attach::reopen_log(&self.shared, id).await
     }
 
     /// Events from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.shared.events.subscribe()
+        self.shared.events()
     }
 
     /// Waits for everything that goes on without a caller.
-    pub async fn drain(&self) {}
-}
-
-fn not_served(subject: &str) -> Error {
-    Error::new(Kind::Unavailable, subject, "not served yet")
+    pub async fn drain(&self) {
+        self.shared.drain().await;
+    }
 }

@@ -30,12 +30,32 @@
 //! - **Crashes.** Before the first effect a record is written; whoever opens the directory next
 //!   undoes containers that were half made, and goes on with those that were half removed.
 
+mod attach;
+mod confine;
 mod container;
 mod containers;
+mod devices;
+mod end;
 mod events;
+mod exec;
+mod exec_sync;
 mod hooks;
+mod make;
+mod node;
 mod process;
+mod record;
+mod recover;
+mod rootfs;
 mod settings;
+mod shared;
+mod signal;
+mod sources;
+mod spec;
+mod start;
+mod streams;
+mod update;
+mod watch;
+mod wish;
 
 pub use container::{Container, Status};
 pub use containers::{Containers, Recovered, Update};

@@ -65,6 +65,20 @@ impl std::fmt::Debug for Process {
     }
 }
 
+impl Process {
+    /// Without streams, and with nothing to wait for.
+    pub(crate) fn unattached() -> Process {
+        Process {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            resize: None,
+            exit: Box::pin(std::future::pending()),
+            kill: Arc::new(|| Box::pin(async { Ok(()) })),
+        }
+    }
+}
+
 /// Sets the size of a terminal.
 #[derive(Clone)]
 pub struct Resizer(pub(crate) Arc<dyn Fn(Size) -> Future<'static, ()> + Send + Sync>);

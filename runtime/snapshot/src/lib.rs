@@ -38,6 +38,7 @@ mod sub_path;
 
 pub use backend::{Backend, Chain};
 pub use error::{Error, Kind};
+pub use layer::IdRange;
 pub use mount::{Layers, Mount};
 pub use name::Name;
 pub use native::Native;
