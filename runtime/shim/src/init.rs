@@ -98,7 +98,7 @@ pub(crate) fn start(dir: &Path, joined: &[(NamespaceKind, &Path)]) -> Result<Pro
     let rootfs = dir.join(NAME).join("rootfs");
     let file = rootfs.join(NAME);
     let fail = |error| io(file.display().to_string(), "write", error);
-    std::fs::create_dir_all(&rootfs).map_err(fail)?;
+    std::fs::create_dir_all(rootfs.join("dev")).map_err(fail)?;
     std::fs::write(&file, program()).map_err(fail)?;
     for path in [&rootfs, &file] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o555)).map_err(fail)?;
@@ -131,12 +131,22 @@ fn spec(joined: &[(NamespaceKind, &Path)]) -> Spec {
         capabilities: Some(runtime_spec::Capabilities::default()),
         ..runtime_spec::Process::default()
     };
+    // For the devices that every container has: root of a user namespace may make nothing in a root
+    // that is the node's.
+    let devices = runtime_spec::Mount {
+        destination: "/dev".into(),
+        kind: Some("tmpfs".to_owned()),
+        source: Some("tmpfs".into()),
+        options: ["nosuid", "mode=755", "size=64k"].map(str::to_owned).to_vec(),
+        ..runtime_spec::Mount::default()
+    };
     let linux =
         runtime_spec::Linux { namespaces: namespaces.collect(), ..runtime_spec::Linux::default() };
     Spec {
         oci_version: runtime_spec::VERSION.to_owned(),
         root: Some(Root { path: "rootfs".into(), readonly: true }),
         process: Some(process),
+        mounts: vec![devices],
         linux: Some(linux),
         ..Spec::default()
     }

@@ -9,7 +9,7 @@
 )]
 
 use serde_json::{Value, json};
-use shim_client::protocol::{Create, Log, Runtime, Stdio};
+use shim_client::protocol::{BuiltIn, CgroupDriver, Create, Log, Runtime, Stdio};
 use shim_client::{Descriptors, Shim, Spawn};
 use std::fs::File;
 use std::io::Read;
@@ -84,7 +84,9 @@ impl Room {
         config["root"]["path"] = json!(self.dir.join("rootfs"));
         config["linux"]["cgroupsPath"] = json!(format!("/podloom-test-{}/{id}", self.number));
         let log = self.log_path(id);
-        Bundle { dir, id: id.to_owned(), config, log, runtime: Runtime::default() }
+        let cgroups = Some(CgroupDriver::Cgroupfs);
+        let runtime = Runtime::BuiltIn(BuiltIn { cgroups, no_pivot: false });
+        Bundle { dir, id: id.to_owned(), config, log, runtime }
     }
 
     pub fn log_path(&self, id: &str) -> PathBuf {
@@ -100,15 +102,27 @@ impl Drop for Room {
         }
         let _ = shim_client::unpin(&self.shim_dir(), Some(&self.dir.join("net")));
         let _ = std::fs::remove_dir_all(&self.dir);
-        let groups = Path::new("/sys/fs/cgroup").join(format!("podloom-test-{}", self.number));
-        if let Ok(entries) = std::fs::read_dir(&groups) {
-            for entry in entries.flatten() {
-                let _ = std::fs::write(entry.path().join("cgroup.kill"), "1");
-                let _ = std::fs::remove_dir(entry.path());
-            }
+        let trees = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for tree in trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+            remove_groups(&tree.join(format!("podloom-test-{}", self.number)));
         }
-        let _ = std::fs::remove_dir(&groups);
     }
+}
+
+/// Removes the control groups that a failed test left, and ends what is in them.
+fn remove_groups(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let processes = std::fs::read_to_string(entry.path().join("cgroup.procs"));
+        processes.unwrap_or_default().lines().filter_map(|pid| pid.parse().ok()).for_each(kill);
+        let limit = std::time::Instant::now() + Duration::from_secs(2);
+        while entry.path().is_dir()
+            && std::fs::remove_dir(entry.path()).is_err()
+            && std::time::Instant::now() < limit
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let _ = std::fs::remove_dir(parent);
 }
 
 /// Ends a process that a test started.
@@ -184,8 +198,10 @@ pub fn lines(log: &Path) -> Vec<String> {
 
 /// A `process` for exec.
 pub fn process(command: &str) -> Value {
+    let caps = ["CAP_KILL", "CAP_NET_ADMIN"];
     json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", command],
-        "env": ["PATH=/bin", "TERM=xterm"]})
+        "env": ["PATH=/bin", "TERM=xterm"],
+        "capabilities": {"bounding": caps, "effective": caps, "permitted": caps}})
 }
 
 /// A pipe.
@@ -207,6 +223,7 @@ pub async fn exec(shim: &Shim, id: &str, name: &str, command: &str) -> (String, 
 }
 
 fn config(command: &str) -> Value {
+    let caps = ["CAP_KILL", "CAP_NET_ADMIN"];
     let namespaces = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({"type": kind}));
     json!({
         "ociVersion": "1.0.2",
@@ -214,10 +231,7 @@ fn config(command: &str) -> Value {
         "process": {
             "cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", command],
             "env": ["PATH=/bin", "TERM=xterm"],
-            "capabilities": {
-                "bounding": ["CAP_KILL", "CAP_NET_ADMIN"], "effective": ["CAP_KILL", "CAP_NET_ADMIN"],
-                "permitted": ["CAP_KILL", "CAP_NET_ADMIN"]
-            },
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
         },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
