@@ -1,6 +1,7 @@
 //! How a pod ends: stopped, removed, or undone because it was half made. Every step goes by what the
 //! record names, and succeeds where nothing is left to do.
 
+use crate::plumbing::Unrecorded;
 use crate::record::Planned;
 use crate::sandbox::Sandbox;
 use crate::sandboxes::{Shared, blocking};
@@ -103,7 +104,12 @@ async fn detach(shared: &Arc<Shared>, pod: &Arc<Sandbox>) -> Result<()> {
     let path = pod.record.netns();
     let netns = path.as_deref().filter(|path| space::is_net(path));
     let name = pod.name.to_string();
-    let done = shared.plumbing.detach((pod.id(), &name), &pod.record.planned, netns).await;
+    let unrecorded = match pod.status().attachments.is_empty() {
+        true => Unrecorded::Free,
+        false => Unrecorded::Lost,
+    };
+    let planned = (pod.record.planned.as_slice(), unrecorded);
+    let done = shared.plumbing.detach((pod.id(), &name), planned, netns).await;
     tracing::trace!(pod = pod.id(), step = "detached");
     done
 }
@@ -201,7 +207,8 @@ pub(crate) async fn undo_unknown(
     }
     let planned: Vec<Planned> = shared.plumbing.recorded(id).await?;
     let living = netns.filter(|path| space::is_net(path));
-    shared.plumbing.detach((id, &format!("pod {id}")), &planned, living).await?;
+    let planned = (planned.as_slice(), Unrecorded::Free);
+    shared.plumbing.detach((id, &format!("pod {id}")), planned, living).await?;
     shared.stages.clear(id);
     let (state_dir, netns) = (shared.state_dir(id), netns.map(Path::to_owned));
     blocking(move || {

@@ -28,6 +28,15 @@ pub(crate) struct Plumbing {
     netns_dir: PathBuf,
 }
 
+/// What it means that nothing is recorded of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unrecorded {
+    /// It was not attached, or was detached already.
+    Free,
+    /// It was attached, and the record was lost: today's configuration is the next best.
+    Lost,
+}
+
 /// One interface to be attached.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -124,25 +133,31 @@ impl Plumbing {
     pub(crate) async fn detach(
         &self,
         (id, name): (&str, &str),
-        planned: &[Planned],
+        (planned, unrecorded): (&[Planned], Unrecorded),
         netns: Option<&Path>,
     ) -> Result<()> {
         let netns = netns.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
         let mut errors = Vec::new();
         for line in planned.iter().rev() {
-            let outcome = self.detach_one(id, line, &netns).await;
+            let outcome = self.detach_one(id, (line, unrecorded), &netns).await;
             errors.extend(outcome.map_err(|e| fault(name, &e)).err());
         }
         Error::join(errors)
     }
 
-    async fn detach_one(&self, id: &str, line: &Planned, netns: &str) -> libcni::Result<()> {
+    async fn detach_one(
+        &self,
+        id: &str,
+        (line, unrecorded): (&Planned, Unrecorded),
+        netns: &str,
+    ) -> libcni::Result<()> {
         let attachment = Attachment { container_id: id.to_owned(), ifname: line.ifname.clone() };
         let found = self.cni.del_recorded(&line.network, &attachment, Some(netns)).await;
         let done = match found {
             Ok(Some(done)) => done,
-            // Nothing is recorded, or it cannot be read: today's configuration is the next best.
+            Ok(None) if unrecorded == Unrecorded::Free => return Ok(()),
             Err(e) if e.kind() != libcni::Kind::Cache => return Err(e),
+            // A record that cannot be read is as good as none.
             Ok(None) | Err(_) => {
                 let Ok(list) = self.conf.network(&line.network) else { return Ok(()) };
                 self.cni.del(&list, &Pod::new(id, &line.ifname, netns)?).await?
@@ -199,7 +214,8 @@ impl Plumbing {
             }
             let netns = Some(record.netns.as_str()).filter(|path| Path::new(path).exists());
             let line = Planned { network: record.network.clone(), ifname: record.ifname.clone() };
-            let done = self.detach_one(&record.container_id, &line, netns.unwrap_or_default());
+            let (id, line) = (&record.container_id, (&line, Unrecorded::Free));
+            let done = self.detach_one(id, line, netns.unwrap_or_default());
             errors.extend(done.await.map_err(|e| fault("networks", &e)).err());
         }
         for list in &self.conf.load()?.lists {

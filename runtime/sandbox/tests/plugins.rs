@@ -27,7 +27,7 @@ const FAIL: &str = r#"echo '{"code":11,"msg":"not today","details":"ask tomorrow
 #[test]
 fn a_hanging_plugin_blocks_its_pod_alone() {
     let mut stage = Stage::new("hang");
-    stage.settings.networks.call_deadline = Duration::from_secs(2);
+    stage.settings.networks.call_deadline = Duration::from_secs(5);
     stage.settings.join_deadline = Duration::from_millis(300);
     let hang = r#"case "$CNI_ARGS" in *K8S_POD_NAME=slow*) sleep 100;; *) ;; esac"#;
     stage.script("hang", &scripted(&format!("{hang}; {RESULT}"), "true"));
@@ -45,7 +45,7 @@ fn a_hanging_plugin_blocks_its_pod_alone() {
         let id = pods.run(pod("quick"), "").await.expect("another pod");
         pods.network_status().await.expect("status");
         pods.remove(&id).await.expect("remove");
-        assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
         let e = pods.run(pod("slow"), "").await.expect_err("joined");
         assert_eq!(e.kind(), Kind::Deadline, "{e}");
         for part in ["CNI ADD hang", "podnet", "waiting"] {
@@ -53,7 +53,7 @@ fn a_hanging_plugin_blocks_its_pod_alone() {
         }
         let e = slow.await.expect("task").expect_err("the plugin hangs");
         assert_eq!(e.kind(), Kind::Deadline, "{e}");
-        for part in ["default/slow", "hang", "ADD", "2 s"] {
+        for part in ["default/slow", "hang", "ADD", "5 s"] {
             assert!(e.to_string().contains(part), "{part}: {e}");
         }
         assert!(pods.list().is_empty(), "undone");

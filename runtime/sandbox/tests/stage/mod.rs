@@ -46,7 +46,10 @@ impl Stage {
     pub(crate) fn own_plugins(&mut self) -> PathBuf {
         let dir = self.lab.root().join("bin");
         fs::create_dir_all(&dir).expect("bin");
-        self.settings.networks.plugin_dirs.insert(0, dir.clone());
+        let dirs = &mut self.settings.networks.plugin_dirs;
+        if dirs[0] != dir {
+            dirs.insert(0, dir.clone());
+        }
         dir
     }
 
