@@ -193,7 +193,7 @@ impl Bundle {
 /// Stream, tag and text of each line of a log.
 pub fn lines(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().map(|line| line.split_once(' ').expect(line).1.to_owned()).collect()
+    text.split_terminator('\n').map(|line| line.split_once(' ').expect(line).1.to_owned()).collect()
 }
 
 /// A `process` for exec.
