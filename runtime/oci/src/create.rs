@@ -33,7 +33,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Leave the caller's session keyring to the container.
     pub no_new_keyring: bool,
-    /// Standard streams; the caller's own when absent. A terminal takes their place.
+    /// Standard streams; the caller's own when absent. A terminal takes their place, and returns the
+    /// carriage before a new line unless its output is meant for the caller's own.
     pub streams: Option<Streams>,
 }
 
@@ -93,9 +94,13 @@ impl Runtime {
         let parts =
             Parts { dir, wait, root: &root, prepared: &prepared, gate: &gate, group: &group };
         let (child, state_files) = launch_init(ready, &parts)?;
-        let group = group.after(self, ready.id, child.pid, spec)?;
         record.pid = child.pid;
         record.start_time = pid::stat(child.pid).map(|stat| stat.start_time).unwrap_or_default();
+        if group.is_late() {
+            // Whoever deletes what is cut short here finds the group by the process in it.
+            dir.save(&record)?;
+        }
+        let group = group.after(self, ready.id, child.pid, spec)?;
         record.cgroup = group.paths();
         dir.save(&record)?;
         let talk = Talk { ready, record: &record, root: &root, child: &child, wait };

@@ -32,7 +32,8 @@ pub struct ExecOptions {
     pub no_new_keyring: bool,
     /// Group below the container's to put it in.
     pub cgroup: Option<String>,
-    /// Standard streams; the caller's own when absent. A terminal takes their place.
+    /// Standard streams; the caller's own when absent. A terminal takes their place, and returns the
+    /// carriage before a new line unless its output is meant for the caller's own.
     pub streams: Option<Streams>,
 }
 

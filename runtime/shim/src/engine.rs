@@ -5,7 +5,7 @@ use crate::program::Program;
 use cgroup::Cgroup;
 use oci::{Bundle, ContainerId, CreateOptions, Created, Driver, ExecOptions, Streams};
 use runtime_spec::{NamespaceKind, Process, Spec};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use serde_json::Value;
 use shim_protocol::{CgroupDriver, Create, Error, Kind, Runtime};
 use std::path::Path;
@@ -198,19 +198,8 @@ fn taken(mut created: Created) -> Result<Made> {
     let handle = created.pidfd().ok_or_else(|| no_handle("container"))?;
     let pidfd = handle.try_clone_to_owned().map_err(|error| io("process", "dup", error))?;
     let terminal = created.take_terminal();
-    if let Some(master) = &terminal {
-        with_carriage_returns(master)?;
-    }
     let paths = created.container().cgroup().paths().clone();
     let group = (!paths.is_none()).then(|| Cgroup::load(paths));
     let warnings = created.warnings().to_vec();
     Ok(Made { pid, pidfd, terminal, warnings, waiting: Some(Box::new(created)), group })
-}
-
-/// Clients of a terminal expect a carriage return before each new line, as from any terminal.
-pub(crate) fn with_carriage_returns(master: impl AsFd) -> Result<()> {
-    let fail = |errno| io("terminal", "set up", errno);
-    let mut mode = rustix::termios::tcgetattr(&master).map_err(fail)?;
-    mode.output_modes.insert(rustix::termios::OutputModes::ONLCR);
-    rustix::termios::tcsetattr(&master, rustix::termios::OptionalActions::Now, &mode).map_err(fail)
 }

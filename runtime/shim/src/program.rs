@@ -5,7 +5,7 @@ use crate::error::{Result, io};
 use cgroup::{Cgroup, Layout, Paths, Place, RelPath};
 use oci::Streams;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags};
 use serde_json::Value;
 use shim_protocol::{Error, Kind};
@@ -238,9 +238,17 @@ impl Console {
         self.listener.set_nonblocking(true).map_err(fail)?;
         let (socket, _) = self.listener.accept().map_err(fail)?;
         let master = receive(&socket)?;
-        crate::engine::with_carriage_returns(&master)?;
+        with_carriage_returns(&master)?;
         Ok(master)
     }
+}
+
+/// Clients of a terminal expect a carriage return before each new line, as from any terminal.
+fn with_carriage_returns(master: impl AsFd) -> Result<()> {
+    let fail = |errno| io("terminal", "set up", errno);
+    let mut mode = rustix::termios::tcgetattr(&master).map_err(fail)?;
+    mode.output_modes.insert(rustix::termios::OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&master, rustix::termios::OptionalActions::Now, &mode).map_err(fail)
 }
 
 fn receive(socket: &UnixStream) -> Result<OwnedFd> {

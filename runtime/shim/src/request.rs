@@ -265,11 +265,7 @@ fn add(engine: &Engine, wanted: &Exec, streams: Streams) -> Result<Added> {
     let or_null = |fd: Option<OwnedFd>| fd.map_or_else(stdio::null, Ok);
     let (stdin, stdout) = (or_null(streams.stdin)?, or_null(streams.stdout)?);
     let streams = oci::Streams::new(stdin, stdout, or_null(streams.stderr)?).map_err(of_runtime)?;
-    let added = engine.exec(&wanted.id, &wanted.process, streams)?;
-    if let Some(master) = &added.terminal {
-        crate::engine::with_carriage_returns(master)?;
-    }
-    Ok(added)
+    engine.exec(&wanted.id, &wanted.process, streams)
 }
 
 fn executed(

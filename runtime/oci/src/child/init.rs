@@ -155,7 +155,8 @@ impl Init<'_> {
     fn terminal(&self, mounted: &Mounted<'_>) -> Done {
         let (master, slave) = mounted.open_console()?;
         mounted.bind_console(slave.as_fd())?;
-        if self.console.is_none() {
+        // Who gives the streams passes the terminal on as it is.
+        if self.console.is_none() && self.streams.is_none() {
             plain_lines(&slave).at(Step::Terminal)?;
         }
         match self.console {

@@ -70,7 +70,8 @@ impl Exec<'_> {
 
     fn terminal(&self) -> Done {
         let (master, slave) = open_terminal().at(Step::Terminal)?;
-        if self.console.is_none() {
+        // Who gives the streams passes the terminal on as it is.
+        if self.console.is_none() && self.streams.is_none() {
             plain_lines(&slave).at(Step::Terminal)?;
         }
         match self.console {
