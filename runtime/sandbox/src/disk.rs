@@ -67,7 +67,7 @@ pub fn write(path: &Path, message: &impl Message) -> Result<()> {
     replace(path, &seal(message), 0o600).map_err(|e| Error::io(path.display(), &e))
 }
 
-/// Reads what [`write`] wrote; `None` if there is no file.
+/// Reads what [`write()`] wrote; `None` if there is no file.
 ///
 /// # Errors
 /// Also when the file is broken.

@@ -1,6 +1,8 @@
 //! The process that serves pods is killed at every step; shims are killed; the node is booted. Who
 //! comes after finds every pod whole, or undoes it, and nothing is left behind.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod stage;
 
 use sandbox::{Change, Kind, Sandboxes, State};

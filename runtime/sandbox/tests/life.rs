@@ -1,5 +1,7 @@
 //! The life of pods on a real kernel, with our plugins and our shim.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod stage;
 
 use cri_api::v1::{DnsConfig, IdMapping, NamespaceMode, PortMapping, UserNamespace};

@@ -1,5 +1,7 @@
 //! Plugins that hang, fail, lie or are missing; configurations that come and go.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod stage;
 
 use sandbox::{Kind, State};
@@ -133,7 +135,7 @@ fn a_failing_del_keeps_the_pod_until_it_succeeds() {
     stage.script("last", &scripted(RESULT, "true"));
     stage.run(async {
         let (pods, recovered) = stage.open().await;
-        assert_eq!(recovered.not_ready, [id.clone()]);
+        assert_eq!(recovered.not_ready, [id.as_str()]);
         pods.stop(&id).await.expect("stop");
         pods.remove(&id).await.expect("remove");
     });
