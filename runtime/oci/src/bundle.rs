@@ -44,6 +44,12 @@ impl Bundle {
         Ok(Bundle { path: dir.to_owned(), spec, text })
     }
 
+    /// What is odd in the configuration but harmless, for the log; nothing when the configuration is
+    /// wrong, which has its own words.
+    pub fn warnings(&self) -> Vec<String> {
+        crate::plan::Plan::new(&self.spec).map(|plan| plan.warnings).unwrap_or_default()
+    }
+
     pub(crate) fn program(&self) -> &str {
         let process = self.spec.process.as_ref();
         process.and_then(|process| process.args.first()).map_or("", String::as_str)

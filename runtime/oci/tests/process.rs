@@ -280,6 +280,10 @@ fn what_the_kernel_would_refuse_at_the_start_is_told_at_creation() {
     room.set("/process/capabilities", json!({"inheritable": ["CAP_SYS_CHROOT"]}));
     let refused = room.run(&["create", &room.id]);
     assert!(errors(&refused).contains("CAP_SYS_CHROOT is not in bounding"), "{refused:?}");
+    let odd = json!({"inheritable": ["CAP_SYS_CHROOT"], "bounding": ["CAP_SYS_CHROO"]});
+    room.set("/process/capabilities", odd);
+    let refused = room.run(&["create", &room.id]);
+    assert!(errors(&refused).contains("unavailable capabilities: [CAP_SYS_CHROO]"), "{refused:?}");
     room.assert_gone();
     let both = json!({"inheritable": ["CAP_SYS_CHROOT"], "bounding": ["CAP_SYS_CHROOT"]});
     room.set("/process/capabilities", both);

@@ -65,7 +65,10 @@ fn bundle(given: &Given) -> Result<Bundle> {
 
 /// Makes the container and writes its process's number; on failure nothing is left.
 fn make(call: &Call, given: &Given, id: &ContainerId, bundle: &Bundle) -> Result<Created> {
-    let created = call.runtime.create(id, bundle, &options(given)?)?;
+    let created = call.runtime.create(id, bundle, &options(given)?).inspect_err(|_| {
+        // They may tell why it failed.
+        bundle.warnings().iter().for_each(|warning| call.log.warn(warning));
+    })?;
     for warning in created.warnings() {
         call.log.warn(warning);
     }
@@ -126,7 +129,8 @@ pub(super) fn run(call: &Call) -> Result<u8> {
         drop(running);
     } else {
         drop(running);
-        call.runtime.delete(&id, true)?;
+        let mut tell = |error: Error| call.log.warn(&error.to_string());
+        call.runtime.delete_telling(&id, true, &mut tell)?;
     }
     status.map(foreground::status)
 }
