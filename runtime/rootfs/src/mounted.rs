@@ -142,9 +142,11 @@ impl Mounted<'_> {
         Ok(())
     }
 
-    /// The place of a mount, made if it is missing.
-    fn place(&self, step: &MountStep, leaf: impl FnOnce() -> Step<Leaf>) -> Step<OwnedFd> {
-        let place = match resolve::find(self.root(), &step.place, step.links) {
+    /// The place of a mount, made if it is missing; and whether it was there.
+    fn place(&self, step: &MountStep, leaf: impl FnOnce() -> Step<Leaf>) -> Step<(OwnedFd, bool)> {
+        let found = resolve::find(self.root(), &step.place, step.links);
+        let there = !matches!(found, Err(Errno::NOENT));
+        let place = match found {
             Err(Errno::NOENT) => {
                 let leaf = leaf()?;
                 resolve::make(self.root(), &step.place, leaf, step.links).at(Call::Create)?
@@ -154,7 +156,7 @@ impl Mounted<'_> {
         if !step.on_proc && is_procfs(place.as_fd()).at(Call::Inspect)? {
             return Err(Fault::new(Call::OnProc, Errno::ACCESS));
         }
-        Ok(place)
+        Ok((place, there))
     }
 
     /// The procfs to write kernel parameters and labels through: the container's own, as it was

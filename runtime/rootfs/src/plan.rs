@@ -9,6 +9,7 @@ pub(crate) use device::{Device, Link, NULL};
 use mount::mount_step;
 pub(crate) use mount::{Fallback, Kind, LegacyCgroup, MountStep, old_flags};
 use runtime_spec::{IdMapping, Linux, NamespaceKind, Spec};
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -182,5 +183,9 @@ fn inside_all(paths: &[String], key: &str) -> Result<Vec<CString>, Error> {
         }
         Ok(inside)
     };
-    paths.iter().enumerate().map(one).collect()
+    let mut seen = HashSet::new();
+    let mut all: Vec<CString> = paths.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    // Hidden once it is hidden: a second mount would only cover the first.
+    all.retain(|path| seen.insert(path.clone()));
+    Ok(all)
 }

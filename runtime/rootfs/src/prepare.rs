@@ -70,8 +70,10 @@ impl Plan {
         spaces: &[OwnedFd],
         ahead: bool,
     ) -> Result<Option<OwnedFd>, Error> {
-        let Kind::Bind { source, recursive, id_map } = &step.kind else { return Ok(None) };
-        if !ahead && id_map.is_none() {
+        let Kind::Bind { source, inside, recursive, id_map } = &step.kind else {
+            return Ok(None);
+        };
+        if inside.is_some() || !ahead && id_map.is_none() {
             return Ok(None);
         }
         let subject = || step.subject.clone();

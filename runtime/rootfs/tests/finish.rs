@@ -101,7 +101,7 @@ fn masked_and_read_only_paths() {
         fs::create_dir(bundle.image("frozen")).unwrap();
         fs::write(bundle.image("etc/key"), "key").unwrap();
         let linux = json!({
-            "maskedPaths": ["/secret", "/secret2", "/etc/key", "/proc/keys", "/nowhere", "/etc/key/below"],
+            "maskedPaths": ["/secret", "/secret2", "/secret", "//secret/", "/etc/key", "/proc/keys", "/nowhere", "/etc/key/below"],
             "readonlyPaths": ["/frozen", "/proc/sys", "/nowhere/at/all"]});
         let mut config = config(who, json!([]), linux);
         config["root"]["readonly"] = json!(true);
@@ -112,6 +112,8 @@ fn masked_and_read_only_paths() {
             };
             let count = |path: &str| fs::read_dir(path).unwrap().count();
             assert_eq!((count("/secret"), count("/secret2")), (0, 0));
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert_eq!(mounts.matches(" /secret ").count(), 1, "{mounts}");
             for path in
                 ["/secret/x", "/secret2/x", "/frozen/x", "/proc/sys/kernel/domainname", "/etc/x"]
             {

@@ -249,6 +249,7 @@ fn tmpfs_copies_up_and_keeps_the_mode_of_what_it_covers() {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
         let mounts = json!([
             {"destination": "/full", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "nodev"]},
+            {"destination": "/fresh/new", "type": "tmpfs"},
             {"destination": "/tmp", "type": "tmpfs", "options": ["ro"]}]);
         let mut run = run(&bundle, who, mounts);
         let image = folder.join("deep/new");
@@ -258,12 +259,37 @@ fn tmpfs_copies_up_and_keeps_the_mode_of_what_it_covers() {
             let file = fs::metadata("/full/deep/file").unwrap();
             // A changed owner would have taken the bit; user namespaces keep it off elsewhere too.
             assert_eq!((file.mode() & 0o777, file.uid()), (0o751, 0));
-            assert_eq!(fs::metadata("/full").unwrap().mode() & 0o7777, 0o1777);
+            let mode = |path: &str| fs::metadata(path).unwrap().mode() & 0o7777;
+            assert_eq!(
+                (mode("/full"), mode("/fresh"), mode("/fresh/new")),
+                (0o1777, 0o755, 0o1777)
+            );
             fs::write("/full/deep/new", "").unwrap();
             assert!(fs::write("/tmp/x", "").is_err(), "tmpfs is read-only");
             String::new()
         });
         assert_eq!(seen.unwrap(), "false", "the image stays as it was");
+    }
+}
+
+#[test]
+fn a_source_may_be_what_an_earlier_mount_brings() {
+    for who in [Who::Root, Who::User, Who::Rootless] {
+        let bundle = Bundle::new("order");
+        fs::create_dir_all(bundle.0.join("data/in")).unwrap();
+        fs::write(bundle.0.join("data/in/file"), "brought").unwrap();
+        let image = bundle.image("data/in");
+        fs::create_dir_all(&image).unwrap();
+        fs::write(image.join("file"), "covered").unwrap();
+        let mounts = json!([
+            {"destination": "/data", "source": "data", "options": ["rbind"]},
+            {"destination": "/again", "source": "rootfs/data/in", "options": ["bind", "ro"]},
+            {"destination": "/early", "source": image.join("../../etc"), "options": ["bind"]}]);
+        let seen = run(&bundle, who, mounts).inside(|| {
+            assert!(fs::write("/again/new", "").is_err());
+            fs::read_to_string("/again/file").unwrap()
+        });
+        assert_eq!(seen.as_deref(), Ok("brought"), "{who:?}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! Directories and files of the host, and mounts that are there already.
 
-use super::{Mounted, copy_of};
+use super::{Mounted, copy_of, copy_of_open};
 use crate::attributes::{attach, change, is_directory};
 use crate::failure::{At, Call, Fault, Step};
 use crate::options::Param;
 use crate::plan::{Kind, MountStep};
 use crate::proc::is_procfs;
-use crate::resolve::{self, Leaf};
+use crate::resolve::{self, Leaf, Links};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
@@ -14,18 +14,24 @@ use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fspick};
 impl Mounted<'_> {
     /// Binds a source; the answer is the mount's root.
     pub(super) fn bind(&self, index: usize, step: &MountStep) -> Step<OwnedFd> {
-        let Kind::Bind { source, recursive, .. } = &step.kind else {
+        let Kind::Bind { source, inside, recursive, .. } = &step.kind else {
             return Err(Fault::new(Call::OpenTree, Errno::INVAL));
         };
         let ready = self.prepared.mounts.get(index).and_then(Option::as_ref);
         let tree = match ready {
             Some(tree) => fcntl_dupfd_cloexec(tree, 0).at(Call::OpenTree)?,
-            None => copy_of(source, *recursive)?,
+            None => match inside {
+                Some(path) => {
+                    let source = resolve::find(self.root(), path, Links::Inside);
+                    copy_of_open(source.at(Call::OpenTree)?.as_fd(), *recursive)?
+                }
+                None => copy_of(source, *recursive)?,
+            },
         };
         if step.place.as_bytes() == b"proc" && !is_procfs(tree.as_fd()).at(Call::Inspect)? {
             return Err(Fault::new(Call::Source, Errno::INVAL));
         }
-        let place = self.place(step, || leaf_for(tree.as_fd()))?;
+        let (place, _) = self.place(step, || leaf_for(tree.as_fd()))?;
         // The parent has made the changes to what it has prepared.
         let changes = if ready.is_some() { &[][..] } else { &step.changes };
         attach(tree.as_fd(), place.as_fd(), changes)?;

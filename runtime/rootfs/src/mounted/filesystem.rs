@@ -56,11 +56,11 @@ impl Mounted<'_> {
         let Kind::New { copy_up, old, fallback, .. } = &step.kind else {
             return Err(Fault::new(Call::FsOpen, Errno::INVAL));
         };
-        let place = self.place(step, || Ok(Leaf::Directory))?;
+        let (place, there) = self.place(step, || Ok(Leaf::Directory))?;
         if let Some((data, flags)) = old {
             return self.mount_old(step, place.as_fd(), (data, *flags));
         }
-        let tree = match (create(step, place.as_fd()), fallback) {
+        let tree = match (create(step, there.then_some(place.as_fd())), fallback) {
             (Err(fault), Some(fallback)) if forbidden(fault) => {
                 return bind_instead(step, place.as_fd(), fallback);
             }
@@ -97,16 +97,19 @@ impl Mounted<'_> {
     }
 }
 
-fn create(step: &MountStep, place: BorrowedFd<'_>) -> Step<OwnedFd> {
+/// Makes an instance, to cover this directory of the image, if it has one.
+fn create(step: &MountStep, covered: Option<BorrowedFd<'_>>) -> Step<OwnedFd> {
     let Kind::New { name, source, params, .. } = &step.kind else {
         return Err(Fault::new(Call::FsOpen, Errno::INVAL));
     };
     let fs = fsopen(name.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC).at(Call::FsOpen)?;
     fsconfig_set_string(&fs, c"source", source.as_c_str()).at(Call::FsConfig)?;
     configure(fs.as_fd(), params)?;
-    if step.is_new(b"tmpfs") && !params.iter().any(|param| param.key.as_bytes() == b"mode") {
-        // A tmpfs over a directory of the image has that directory's mode: /tmp stays sticky.
-        let mode = fstat(place).at(Call::Inspect)?.st_mode & 0o7777;
+    let mode_given = params.iter().any(|param| param.key.as_bytes() == b"mode");
+    if let Some(covered) = covered.filter(|_| step.is_new(b"tmpfs") && !mode_given) {
+        // A tmpfs over a directory of the image has that directory's mode; another one is for
+        // everybody, as the kernel makes it.
+        let mode = fstat(covered).at(Call::Inspect)?.st_mode & 0o7777;
         let mut room = [0; 8];
         // Room for any mode: the write cannot fail, and a zero byte follows.
         let _ = write!(room.as_mut_slice(), "{mode:o}");

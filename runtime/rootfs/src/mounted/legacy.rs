@@ -17,7 +17,7 @@ impl Mounted<'_> {
         step: &MountStep,
         hierarchies: &[LegacyCgroup],
     ) -> Step<OwnedFd> {
-        let place = self.place(step, || Ok(Leaf::Directory))?;
+        let (place, _) = self.place(step, || Ok(Leaf::Directory))?;
         let folder = super::filesystem::group_directory(step.attributes & !attr::RDONLY)?;
         attach(folder.as_fd(), place.as_fd(), &step.changes)?;
         let attributes = step.attributes;

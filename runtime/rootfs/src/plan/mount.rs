@@ -5,7 +5,7 @@ use crate::options::{Change, Options, Param, attr};
 use crate::resolve::Links;
 use crate::{Cgroups, Error, Hierarchy, Situation};
 use runtime_spec::{IdMapping, Linux, Mount, NamespaceKind};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 /// What is below `/proc` and may be covered: files that tools such as lxcfs provide, and two
@@ -46,9 +46,16 @@ pub(crate) struct MountStep {
 /// What to mount.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// A directory or file of the host, with the user namespace to map IDs by (by its number in
-    /// the plan) and whether this includes the mounts below.
-    Bind { source: CString, recursive: bool, id_map: Option<(usize, bool)> },
+    /// A directory or file of the host.
+    Bind {
+        source: CString,
+        /// The way from the root to a source that earlier mounts bring.
+        inside: Option<CString>,
+        recursive: bool,
+        /// The user namespace to map IDs by (by its number in the plan) and whether this includes
+        /// the mounts below.
+        id_map: Option<(usize, bool)>,
+    },
     /// A new instance of a file system.
     New {
         name: CString,
@@ -187,7 +194,24 @@ fn bind(
         true => Some((id_map(plan, mount, linux, subject)?, options.idmap == Some(true))),
         false => None,
     };
-    Ok(Kind::Bind { source, recursive: options.recursive, id_map })
+    let inside = brought(plan, &source).filter(|_| id_map.is_none());
+    Ok(Kind::Bind { source, inside, recursive: options.recursive, id_map })
+}
+
+/// The way from the container's root to a source that is at or below an earlier mount's place.
+fn brought(plan: &Plan, source: &CStr) -> Option<CString> {
+    let below = |path: &[u8], top: &[u8]| {
+        let rest = path.strip_prefix(top)?;
+        (rest.is_empty() || rest.starts_with(b"/")).then(|| rest.to_vec())
+    };
+    let way = below(source.to_bytes(), plan.root.as_bytes())?;
+    let way = way.strip_prefix(b"/")?;
+    if way.split(|&byte| byte == b'/').any(|name| name == b"..") {
+        // It may lead out of the root, where it is the host's again.
+        return None;
+    }
+    let earlier = plan.mounts.iter().any(|step| below(way, step.place.as_bytes()).is_some());
+    earlier.then(|| CString::new(way).ok()).flatten()
 }
 
 /// The user namespace of an idmapped mount: its own mappings, else those of the container.
