@@ -59,6 +59,8 @@ impl Rule {
                 'r' => READ,
                 'w' => WRITE,
                 'm' => MKNOD,
+                // In rules that other runtimes take, where it adds nothing to what is beside it.
+                'a' => 0,
                 _ => return Err(bad(format!("access {letter:?}"), "want letters of rwm")),
             };
         }

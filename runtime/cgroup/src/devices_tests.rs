@@ -28,6 +28,7 @@ fn rules_are_checked() {
     };
     assert_eq!(Rule::parse(&wire(Some(-1), "rw")).unwrap().on.major, None);
     assert_eq!(Rule::parse(&wire(None, "")).unwrap().access, ALL);
+    assert_eq!(Rule::parse(&wire(None, "rwa")).unwrap().access, READ | WRITE);
     for bad in [wire(Some(-2), "r"), wire(Some(1 << 32), "r"), wire(Some(1), "x")] {
         assert_eq!(Rule::parse(&bad).unwrap_err().kind(), Kind::Invalid);
     }

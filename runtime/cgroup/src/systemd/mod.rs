@@ -74,6 +74,10 @@ fn base_properties(unit: &Unit, request: &Request<'_>) -> Result<Vec<Property>> 
     })?;
     all.push(text("Slice", unit.slice.clone().unwrap_or_else(|| "-.slice".to_owned())));
     all.push(on("Delegate"));
+    if !request.properties.iter().any(|given| given.name == COLLECT) {
+        // One whose process died before it could start counts as failed, and would stay for ever.
+        all.push(text(COLLECT, "inactive-or-failed".to_owned()));
+    }
     all.push(property("PIDs", Value::Numbers(vec![pid])));
     Ok(all)
 }
@@ -122,6 +126,7 @@ fn start_unit(bus: &mut Bus, unit: &Unit, all: &[Property]) -> Result<()> {
     }
 }
 
+const COLLECT: &str = "CollectMode";
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const MISSING: &str = "org.freedesktop.systemd1.NoSuchUnit";
 

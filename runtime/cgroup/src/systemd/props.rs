@@ -9,10 +9,10 @@ use crate::devices::{Rule, V1};
 use crate::error::Result;
 use runtime_spec::{Cpu, Memory, Resources};
 
-/// Properties that systemd has only since some release: left out when it refuses them (v242, v244,
-/// v244, v253).
+/// Properties that systemd has only since some release: left out when it refuses them (v236, v242,
+/// v244, v244, v253).
 pub(crate) const NEWER: &[&str] =
-    &["CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes", "OOMPolicy"];
+    &["CollectMode", "CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes", "OOMPolicy"];
 
 /// `infinity`, as D-Bus has it.
 const INFINITY: u64 = u64::MAX;
