@@ -4,8 +4,8 @@ use crate::wire::Request;
 use crate::{Link, Mac, Netlink, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, MacVlanMode,
+    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, MacVlanMode,
 };
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -122,20 +122,6 @@ impl Netlink {
         self.create(message, || format!("create veth {} with peer {}", veth.name, veth.peer.name))
     }
 
-    /// Makes VLAN `id` on top of the link with index `parent`, set up at once.
-    ///
-    /// # Errors
-    /// With EEXIST if the name or the VLAN is taken, and when the kernel refuses.
-    pub fn create_vlan(&self, name: &str, parent: u32, id: u16) -> Result<()> {
-        let mut message = named(name, None, None, true);
-        message.attributes.push(LinkAttribute::Link(parent));
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Vlan),
-            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
-        ]));
-        self.create(message, || format!("create VLAN {name}"))
-    }
-
     /// Makes a MAC-based virtual interface.
     ///
     /// # Errors
@@ -193,13 +179,14 @@ impl Netlink {
         self.socket.borrow_mut().change(&request, 0, op)
     }
 
-    fn create(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<()> {
+    pub(crate) fn create(&self, message: LinkMessage, op: impl Fn() -> String) -> Result<()> {
         let request = Request::new(libc::RTM_NEWLINK, &message);
         self.socket.borrow_mut().change(&request, NLM_F_CREATE | NLM_F_EXCL, op)
     }
 }
 
-fn named(name: &str, mtu: Option<u32>, mac: Option<Mac>, up: bool) -> LinkMessage {
+/// A link of this name, up or down.
+pub(crate) fn named(name: &str, mtu: Option<u32>, mac: Option<Mac>, up: bool) -> LinkMessage {
     let mut message = LinkMessage::default();
     if up {
         message.header.flags = LinkFlags::Up;

@@ -30,6 +30,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod socket;
+mod upper;
 mod watch;
 mod wire;
 
@@ -43,6 +44,7 @@ pub use lookup::Way;
 pub use mac::{Mac, MacError};
 pub use neighbour::Neighbour;
 pub use route::{Route, RouteFilter};
+pub use upper::{IpVlanKind, Place};
 pub use watch::Watch;
 
 use socket::Socket;

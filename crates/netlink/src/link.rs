@@ -2,7 +2,7 @@
 
 use crate::bridge::PortFlags;
 use crate::wire::{Attributes, Request, flag_of, text_of, u16_at, u32_at, u32_of};
-use crate::{Error, Mac, Netlink, Result};
+use crate::{Error, IpVlanKind, Mac, Netlink, Result};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use std::fmt;
 
@@ -45,6 +45,8 @@ pub struct Link {
     pub bridge: Option<BridgeInfo>,
     /// VLAN ID, if it is a VLAN.
     pub vlan: Option<u16>,
+    /// Its mode, if it is an IP-based virtual interface.
+    pub ipvlan: Option<IpVlanKind>,
 }
 
 /// Settings of a bridge.
@@ -70,8 +72,12 @@ pub enum Kind {
     Vlan,
     /// A MAC-based virtual interface on top of another link.
     MacVlan,
+    /// An IP-based virtual interface on top of another link.
+    IpVlan,
     /// A dummy interface.
     Dummy,
+    /// A TUN or TAP interface.
+    Tun,
     /// A device of no link type: hardware, or the loopback interface.
     Device,
     /// Any other link type, by the kernel's name.
@@ -85,7 +91,9 @@ impl Kind {
             "veth" => Kind::Veth,
             "vlan" => Kind::Vlan,
             "macvlan" => Kind::MacVlan,
+            "ipvlan" => Kind::IpVlan,
             "dummy" => Kind::Dummy,
+            "tun" => Kind::Tun,
             "" => Kind::Device,
             _ => Kind::Other(name),
         }
@@ -99,7 +107,9 @@ impl fmt::Display for Kind {
             Kind::Veth => "veth",
             Kind::Vlan => "vlan",
             Kind::MacVlan => "macvlan",
+            Kind::IpVlan => "ipvlan",
             Kind::Dummy => "dummy",
+            Kind::Tun => "tun",
             Kind::Device => "device",
             Kind::Other(name) => name,
         })
@@ -128,6 +138,7 @@ impl Link {
             port: None,
             bridge: None,
             vlan: None,
+            ipvlan: None,
         };
         for (kind, value) in Attributes::after(body, HEADER) {
             match kind {
@@ -150,6 +161,7 @@ impl Link {
         const VLAN_FILTERING: u16 = 7;
         const VLAN_DEFAULT_PVID: u16 = 39;
         const VLAN_ID: u16 = 1;
+        const IPVLAN_MODE: u16 = 1;
         let mut port_of = String::new();
         for (kind, value) in Attributes::of(info) {
             match kind {
@@ -171,6 +183,11 @@ impl Link {
                     self.vlan = Attributes::of(value)
                         .find(|(kind, _)| *kind == VLAN_ID)
                         .and_then(|(_, value)| u16_at(value, 0));
+                }
+                libc::IFLA_INFO_DATA if self.kind == Kind::IpVlan => {
+                    self.ipvlan = Attributes::of(value)
+                        .find(|(kind, _)| *kind == IPVLAN_MODE)
+                        .and_then(|(_, value)| IpVlanKind::parse(u16_at(value, 0)?));
                 }
                 libc::IFLA_INFO_SLAVE_KIND => port_of = text_of(value),
                 libc::IFLA_INFO_SLAVE_DATA if port_of == "bridge" => {

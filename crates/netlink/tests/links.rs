@@ -1,6 +1,6 @@
 //! Links are made, read, changed and deleted in namespaces of the test's own. Needs root.
 
-use netlink::{Bridge, Change, Kind, Mac, Netlink, Peer, PortFlags, Veth, VlanRange};
+use netlink::{Bridge, Change, Kind, Mac, Netlink, Peer, Place, PortFlags, Veth, VlanRange};
 use netns::Netns;
 use std::os::fd::AsFd;
 
@@ -111,7 +111,8 @@ fn vlans_of_a_port_are_added_listed_and_deleted() {
     lab.host.add_vlans(bridge.index, &[VlanRange::tagged(100, 100)], true).expect("own");
     let own = lab.host.vlans(bridge.index).expect("own");
     assert!(own.contains(&VlanRange::tagged(100, 100)), "{own:?}");
-    match lab.host.create_vlan("br0.100", bridge.index, 100) {
+    let place = Place { name: "br0.100", ..Place::default() };
+    match lab.host.create_vlan(&place, bridge.index, 100) {
         Err(e) if e.is_unsupported() => return lab::skip("the kernel has no VLAN links"),
         other => other.expect("vlan"),
     }

@@ -21,6 +21,20 @@ pub fn add(
     wish: &Wish,
     make: impl FnOnce(&Netlink, &Netlink) -> Result<()>,
 ) -> Result<CniResult> {
+    add_undone_by(call, wish, make, |_, pod, link| Ok(pod.delete_link(link.index).map(drop)?))
+}
+
+/// As [`add`] for a link that is not to be deleted: a failure undoes `make` with `unmake`, which
+/// is given the node, the pod and the link.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_undone_by(
+    call: &Call,
+    wish: &Wish,
+    make: impl FnOnce(&Netlink, &Netlink) -> Result<()>,
+    unmake: impl FnOnce(&Netlink, &Netlink, &Link) -> Result<()>,
+) -> Result<CniResult> {
     let prepared = ipam::prepare_add(call)?;
     let ifname = call.ifname.as_str();
     let (node, pod) = (Netlink::open()?, Netlink::open_in(call.pod()?)?);
@@ -29,7 +43,7 @@ pub fn add(
     }
     make(&node, &pod)?;
     let made = pod.expect_link(ifname)?;
-    let link = Undo::new(|| log("undoing ADD", pod.delete_link(made.index)));
+    let link = Undo::new(|| log("undoing ADD", unmake(&node, &pod, &made)));
     let pending = prepared.begin()?;
     let lease = pending.finish()?;
     // Declared behind the lease, the link is undone before it: a released address is unused.
@@ -59,9 +73,10 @@ fn taken(call: &Call) -> Error {
         .with_details("DEL the attachment first, or give this one another CNI_IFNAME")
 }
 
-/// What the lease gives, for the only interface.
+/// What the lease gives, or the earlier plugin, for the only interface.
 fn plan(wish: &Wish, lease: &CniResult) -> CniResult {
-    let mut plan = lease.clone();
+    let given = wish.given.as_ref().filter(|_| lease.ips.is_empty());
+    let mut plan = given.unwrap_or(lease).clone();
     for ip in &mut plan.ips {
         ip.interface = Some(0);
     }

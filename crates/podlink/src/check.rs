@@ -19,7 +19,7 @@ pub fn check(call: &Call, wish: &Wish) -> Result<Link> {
     let (index, reported) = verify::reported_in(result, ifname, &call.netns_path)?;
     let pod = Netlink::open_in(call.pod()?)?;
     let Some(link) = pod.link_by_name(ifname)? else { return Err(drift(subject(), "is gone")) };
-    if link.kind != wish.kind {
+    if wish.kind.as_ref().is_some_and(|kind| link.kind != *kind) {
         return Err(drift(subject(), format!("is now a {}", link.kind)));
     }
     let state = found(&link, &pod.addresses(link.index)?);

@@ -8,19 +8,22 @@ mod add;
 mod check;
 mod remove;
 
-pub use add::{add, made};
+pub use add::{add, add_undone_by, made};
 pub use check::{check, status};
-pub use remove::{del, gc};
+pub use remove::{del, del_by, gc};
 pub use veth::first_mac;
 
-use cni_types::{Code, Dns, Error, Result};
+use cni_types::{CniResult, Code, Dns, Error, Result};
 use netlink::{Link, Netlink};
 
 /// What the verbs need to know beside the call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wish {
-    /// What the link is, for those that are found by DEL and CHECK.
-    pub kind: netlink::Kind,
+    /// What CHECK must find the link to be; anything where absent.
+    pub kind: Option<netlink::Kind>,
+    /// Result of an earlier plugin whose addresses and routes the link gets where no IPAM plugin
+    /// gives any.
+    pub given: Option<CniResult>,
     /// Resolver settings that replace those of the IPAM plugin; may be empty.
     pub dns: Dns,
 }

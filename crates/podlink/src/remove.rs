@@ -2,7 +2,7 @@
 
 use crate::Wish;
 use cni_plugin::{Call, NodeCall, ipam};
-use cni_types::{Error, Result};
+use cni_types::{Dns, Error, Result};
 use netlink::{Kind, Netlink};
 
 /// Removes the attachment: the link, if the pod is there and it is of this kind, then the lease.
@@ -10,8 +10,16 @@ use netlink::{Kind, Netlink};
 /// # Errors
 /// Those of the kernel and of the IPAM plugin; what can be removed is.
 pub fn del(call: &Call, kind: &Kind) -> Result<()> {
+    del_by(call, || delete_link(call, kind))
+}
+
+/// As [`del`], with `remove` for what becomes of the link.
+///
+/// # Errors
+/// Those of `remove` and of the IPAM plugin; what can be removed is.
+pub fn del_by(call: &Call, remove: impl FnOnce() -> Result<()>) -> Result<()> {
     let lease = ipam::prepare_del(call);
-    let link = delete_link(call, kind);
+    let link = remove();
     let release = match (&link, lease) {
         (Ok(()), Ok(lease)) => lease.release(),
         // The pod may still use its addresses.
@@ -39,8 +47,8 @@ pub fn gc(call: &NodeCall) -> Result<()> {
 }
 
 impl Wish {
-    /// A link of this kind, with the resolver settings of the IPAM plugin.
-    pub fn of(kind: Kind) -> Wish {
-        Wish { kind, dns: cni_types::Dns::default() }
+    /// A link of this kind, with the resolver settings of the IPAM plugin where `dns` is empty.
+    pub fn of(kind: Kind, dns: &Dns) -> Wish {
+        Wish { kind: Some(kind), dns: dns.clone(), given: None }
     }
 }

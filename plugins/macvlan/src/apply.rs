@@ -9,7 +9,7 @@ use podlink::Wish;
 use std::os::fd::AsFd;
 
 fn wish(config: &Config) -> Wish {
-    Wish { kind: Kind::MacVlan, dns: config.dns.clone() }
+    Wish::of(Kind::MacVlan, &config.dns)
 }
 
 /// Makes the attachment.

@@ -9,26 +9,12 @@ use std::net::IpAddr;
 /// A node whose link `lan0` leads to a neighbour with 10.33.0.254 and fd33::254.
 fn node(name: &str) -> (Lab, Pod) {
     let lab = Lab::new(name);
-    let neighbour = lab.pod("neighbour");
-    let path = neighbour.path().display().to_string();
-    lab.node().ip(&format!("link add lan0 type veth peer name eth0 netns {path}"));
-    lab.node().ip("link set lan0 up");
-    for line in ["link set eth0 up", "addr add 10.33.0.254/24 dev eth0"] {
-        neighbour.ip(line);
-    }
-    neighbour.ip("addr add fd33::254/64 dev eth0 nodad");
+    let neighbour = lab::lan(&lab);
     (lab, neighbour)
 }
 
 fn conf(lab: &Lab, keys: &Value) -> Value {
-    let mut conf = json!({
-        "cniVersion": "1.1.0", "name": "net", "type": "macvlan", "master": "lan0",
-        "ipam": {
-            "type": "host-local", "dataDir": lab.data_dir(),
-            "ranges": [[{"subnet": "10.33.0.0/24", "gateway": "10.33.0.254"}], [{"subnet": "fd33::/64"}]],
-            "routes": [{"dst": "0.0.0.0/0"}]
-        }
-    });
+    let mut conf = lab::lan_conf(lab, "macvlan", &json!({"master": "lan0"}));
     for (key, value) in keys.as_object().expect("keys") {
         conf[key] = value.clone();
     }

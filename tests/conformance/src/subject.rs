@@ -10,6 +10,8 @@ pub struct Subject {
     pub name: &'static str,
     /// The plugin's file name.
     pub plugin: &'static str,
+    /// Type of link that not every kernel makes, and this subject needs; empty for none.
+    pub kernel: &'static str,
     /// A valid configuration of version 1.1.0, without `prevResult`, for the pod of this number.
     pub conf: fn(&Lab, u8) -> Value,
     /// Who makes the pod's interface.

@@ -1,5 +1,9 @@
 //! The plugins of the bundle with the configurations that enter the table.
 
+mod podlinks;
+
+pub use podlinks::{dummy_dual, ipvlan_dual, macvlan_dual, vlan_dual};
+
 use crate::subject::{Needs, Repeat, Subject, Wiring};
 use lab::{Drift, Lab};
 use serde_json::{Value, json};
@@ -101,6 +105,7 @@ pub fn bridge_v4() -> Subject {
     Subject {
         name: "bridge_v4",
         plugin: "bridge",
+        kernel: "",
         conf: |lab, _| network("bridge", lab, false, json!({"bridge": "cni0", "isGateway": true})),
         wiring: Wiring::Plugin,
         ifname: "eth0",
@@ -236,6 +241,7 @@ pub fn host_local_dual() -> Subject {
     Subject {
         name: "host_local_dual",
         plugin: "host-local",
+        kernel: "",
         conf: |lab, _| {
             json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge",
             "ipam": host_local(lab, true)})
@@ -293,6 +299,7 @@ pub fn portmap_iptables() -> Subject {
     Subject {
         name: "portmap_iptables",
         plugin: "portmap",
+        kernel: "",
         conf: |_, number| portmap("iptables", number),
         wiring: Wiring::Before,
         ifname: "eth0",
@@ -342,6 +349,7 @@ pub fn loopback() -> Subject {
     Subject {
         name: "loopback",
         plugin: "loopback",
+        kernel: "",
         conf: |_, _| json!({"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}),
         wiring: Wiring::Plugin,
         ifname: "lo",
@@ -385,32 +393,5 @@ pub fn static_dual() -> Subject {
         ifname: "eth0",
         reports_only: true,
         ..loopback()
-    }
-}
-
-/// macvlan on a link of the node.
-pub fn macvlan_dual() -> Subject {
-    Subject {
-        name: "macvlan_dual",
-        plugin: "macvlan",
-        conf: |lab, _| {
-            if !lab.node().ip("link show").contains("lan0") {
-                lab.node().ip("link add lan0 type veth peer name lan1");
-                lab.node().ip("link set lan0 up");
-                lab.node().ip("link set lan1 up");
-            }
-            network("macvlan", lab, true, json!({"master": "lan0"}))
-        },
-        makes: &["file: data/net/10.88.", "file: data/net/fd88:"],
-        drifts: POD_DRIFTS,
-        collects: false,
-        wrong: &[("/mtu", "\"1500\"", "mtu"), ("/master", "5", "master"), IPAM_WRONG],
-        invalid: &[
-            ("/mtu", "67", "mtu"),
-            ("/mode", "\"l2\"", "mode"),
-            ("/mac", "\"x\"", "mac"),
-            ("/master", "\"nosuch0\"", "master"),
-        ],
-        ..bridge_v4()
     }
 }

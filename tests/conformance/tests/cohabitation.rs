@@ -146,6 +146,12 @@ fn version_of(reference: &Bins, lab: &lab::Lab) -> Version {
 /// Runs one of the meetings, where there is a reference that knows the subject.
 fn with_reference(subject: &Subject, run: impl Fn(&Subject, &Bins, Version)) {
     let Some(reference) = lab::reference() else { return };
+    if !subject.kernel.is_empty() && !lab::kernel_makes(subject.kernel) {
+        return;
+    }
+    if !reference.program(subject.plugin).is_file() {
+        return lab::skip(&format!("the reference plugins have no {} here", subject.plugin));
+    }
     let version = version_of(&reference, &lab::Lab::new("version"));
     // The nftables backends came to the reference with its 1.6 and 1.7; so did CNI 1.1.0.
     if subject.name.ends_with("nftables") && version < Version::V1_1_0 {
@@ -193,4 +199,8 @@ meet!(
     host_local_dual,
     portmap_iptables,
     portmap_nftables,
+    macvlan_dual,
+    ipvlan_dual,
+    vlan_dual,
+    dummy_dual,
 );

@@ -14,4 +14,7 @@ conformance::enter!(
     loopback,
     static_dual,
     macvlan_dual,
+    ipvlan_dual,
+    vlan_dual,
+    dummy_dual,
 );

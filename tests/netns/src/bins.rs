@@ -11,8 +11,18 @@ pub struct Bins {
     name: &'static str,
 }
 
-const PLUGINS: [&str; 7] =
-    ["bridge", "ptp", "macvlan", "host-local", "static", "portmap", "loopback"];
+const PLUGINS: [&str; 10] = [
+    "bridge",
+    "ptp",
+    "macvlan",
+    "ipvlan",
+    "vlan",
+    "dummy",
+    "host-local",
+    "static",
+    "portmap",
+    "loopback",
+];
 
 impl Bins {
     /// Podloom's: `PODLOOM_CNI_BIN_DIR`, else the profile's folder of the target directory that

@@ -103,3 +103,18 @@ pub fn address(result: &Value, index: usize) -> IpAddr {
     let (ip, _) = text.split_once('/').unwrap_or((text, ""));
     ip.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
+
+/// A result with what differs from run to run replaced: hardware addresses by `MAC`, the
+/// namespace's path by `POD`. For comparison with a golden file.
+pub fn for_golden(result: &Value, pod: &crate::Pod) -> Value {
+    let mut result = result.clone();
+    for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
+        if interface["mac"].as_str().is_some_and(|mac| mac.len() == 17) {
+            interface["mac"] = "MAC".into();
+        }
+        if interface["sandbox"].as_str() == pod.path().to_str() {
+            interface["sandbox"] = "POD".into();
+        }
+    }
+    result
+}
