@@ -153,3 +153,6 @@ fn unknown_handler(handler: &str, settings: &Settings) -> Error {
     let subject = format!("runtime handler {handler:?}");
     Error::invalid(subject, "is not configured").with_advice(advice)
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,7 +307,7 @@ fn resources_are_noted() {
         pods.drain().await;
         drop(pods);
         let (pods, recovered) = stage.open().await;
-        assert_eq!(recovered.ready, [id.clone()]);
+        assert_eq!(recovered.ready, [id.as_str()]);
         assert_eq!(pods.get(&id).expect("pod").resources(), (None, Some(resources)));
         pods.remove(&id).await.expect("remove");
     });
