@@ -64,3 +64,4 @@ pub use hooks::{Adjusted, Future, Hooks, NoHooks, Peer};
 pub use process::{Attach, Exec, Output, Process, Reader, Resizer, Size, Writer};
 pub use sandbox::{Error, Kind, Result};
 pub use settings::{Handler, Settings};
+pub use shim_protocol::{Program, Runtime};

@@ -1,0 +1,12 @@
+//! Containers on a real kernel, with a real shim and images that are made here.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod commands;
+mod crash;
+mod files;
+mod life;
+mod limits;
+mod many;
+mod stage;
+mod who;
