@@ -185,8 +185,18 @@ fn deliver(incoming: &mut Incoming, waiting: &Mutex<Waiting>) -> bool {
                 }
             }
             Message::Event { event } => tell(&mut lock(waiting), event),
-            Message::Unknown(_) => {}
+            Message::Unknown(value) => refuse(&value, waiting),
         }
+    }
+}
+
+/// An answer of a later release, to somebody who waits.
+fn refuse(value: &serde_json::Value, waiting: &Mutex<Waiting>) {
+    let id = value.get("id").and_then(serde_json::Value::as_u64);
+    if let Some(sender) = id.and_then(|id| lock(waiting).replies.remove(&id)) {
+        let cause = "the shim's answer is not understood: it is of a later release";
+        // The caller may have given up.
+        let _ = sender.send(Err(Error::new(Kind::Internal, "shim", cause)));
     }
 }
 

@@ -9,6 +9,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+/// How long a shim that closed its socket may take to end.
+const ENDING: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A shim to start.
 #[derive(Clone, Debug)]
 pub struct Spawn {
@@ -144,7 +147,12 @@ impl Spawn {
         if error.kind != Kind::Unavailable {
             return error;
         }
-        let status = child.wait().await.map_or_else(|e| e.to_string(), |status| status.to_string());
+        let ended = tokio::time::timeout(ENDING, child.wait()).await;
+        let status = match ended {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "but is still there".to_owned(),
+        };
         let said = std::fs::read_to_string(self.dir.join(LOG)).unwrap_or_default();
         let last = said.lines().last().unwrap_or("it said nothing");
         let subject = format!("{} for {}", self.program.display(), self.id);

@@ -6,7 +6,7 @@ use crate::engine::{Added, Engine, Made, Read, name};
 use crate::error::{Result, io, of_runtime};
 use crate::pod::Pod;
 use crate::work::{Apply, Line, Ticket};
-use crate::{namespaces, reap, stdio};
+use crate::{exits, namespaces, reap, stdio};
 use rustix::fd::{AsFd, OwnedFd};
 use shim_protocol::{
     Answer, Attach, Call, Create, Created, Error, Exec, Executed, Kind, Phase, Size, VERSIONS, Whom,
@@ -78,6 +78,8 @@ fn create(pod: &mut Pod, ticket: Ticket, wanted: Create) -> Result<()> {
     if pod.containers.contains_key(&wanted.id) {
         return Err(Error::new(Kind::AlreadyExists, wanted.id, "the pod has this container"));
     }
+    // Of one that had its name, under a shim that was killed.
+    exits::remove(&pod.dir, &wanted.id)?;
     let engine = Engine::new(&pod.dir, &wanted.runtime);
     pod.containers.insert(wanted.id.clone(), Container::new(engine.clone()));
     let job = Box::new(move || {
@@ -208,6 +210,9 @@ fn kill(
     whom: Whom,
 ) -> Result<Option<Answer>> {
     let container = pod.container(id)?;
+    if container.phase == Phase::Creating {
+        return Err(Error::new(Kind::Precondition, id, "is being made"));
+    }
     let ended = |what: &str| Error::new(Kind::Precondition, what, "has ended");
     let all = match whom {
         Whom::Exec(exec_id) => {

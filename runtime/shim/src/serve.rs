@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long nothing happens before memory is given back.
 const IDLE: Duration = Duration::from_millis(300);
 
+/// How long to wait after what may go by.
+const TROUBLE: Duration = Duration::from_millis(50);
+
 /// What a descriptor of the poll is for.
 enum Source {
     Listener,
@@ -57,14 +60,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let mut shim = Shim { pod, clients: Clients::default(), listener, signals, notes, wake };
     let mut idle = false;
     loop {
-        let ready = shim.wait(idle)?;
+        let ready = shim.wait(idle);
         if ready.is_empty() && !idle {
             memory::release();
             idle = true;
             continue;
         }
         idle = false;
-        shim.work(ready)?;
+        shim.work(ready);
         if shim.pod.leaving && shim.clients.is_quiet() {
             // A daemon that finds none there has the same of it as one that finds it dead.
             let _ = std::fs::remove_file(shim.pod.dir.join(SOCKET));
@@ -82,6 +85,8 @@ fn settle(arguments: &Arguments) -> Result<OwnedFd> {
     crate::stdio::unblock(&listener)?;
     let null = crate::stdio::null()?;
     rustix::stdio::dup2_stdin(&null).map_err(|errno| io("standard input", "dup", errno))?;
+    // What containers make is not to depend on how the daemon was started.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One that is started by hand may lead a session already.
     let _ = rustix::process::setsid();
     rustix::thread::set_name(c"podloom-shim").map_err(|errno| io("shim", "set its name", errno))?;
@@ -99,13 +104,19 @@ fn settle(arguments: &Arguments) -> Result<OwnedFd> {
     Ok(listener)
 }
 
+/// Something that is short for a moment: told, and tried again a little later.
+fn trouble(error: &shim_protocol::Error) {
+    end::complain(error);
+    std::thread::sleep(TROUBLE);
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| io(path.display().to_string(), "write", error))
 }
 
 impl Shim {
     /// Waits until there is something to do, and tells what; nothing when the time came.
-    fn wait(&mut self, idle: bool) -> Result<Vec<Source>> {
+    fn wait(&mut self, idle: bool) -> Vec<Source> {
         let late = end::tell_late(&mut self.pod);
         self.clients.tell(std::mem::take(&mut self.pod.events));
         self.clients.sweep();
@@ -114,11 +125,15 @@ impl Shim {
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = self.sources().into_iter().unzip();
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(io("shim", "poll", errno)),
+            // Out of memory, for a moment. The containers need this program: it never gives up.
+            Err(errno) => {
+                trouble(&io("shim", "poll", errno));
+                return Vec::new();
+            }
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
-        Ok(sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(it, _)| it).collect())
+        sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(it, _)| it).collect()
     }
 
     fn sources(&self) -> Vec<(Source, PollFd<'_>)> {
@@ -152,16 +167,21 @@ impl Shim {
         all
     }
 
-    fn work(&mut self, ready: Vec<Source>) -> Result<()> {
+    fn work(&mut self, ready: Vec<Source>) {
         let mut children = false;
         // First of all, whose the processes are that may have ended.
         self.read_notes();
         for source in ready {
             match source {
-                Source::Listener => self.clients.accept(&self.listener)?,
+                Source::Listener => {
+                    if let Err(error) = self.clients.accept(&self.listener) {
+                        trouble(&error);
+                    }
+                }
                 Source::Signals => {
-                    while let Some(signal) = self.signals.next().map_err(of_runtime)? {
-                        // The others are no reason to leave the containers alone.
+                    // Those that cannot be read are no reason to leave the containers alone, nor are
+                    // those that would end other programs.
+                    while let Ok(Some(signal)) = self.signals.next() {
                         children |= signal == oci::signals::CHILD;
                     }
                 }
@@ -185,7 +205,6 @@ impl Shim {
             // Nobody is left to say whose they were.
             self.pod.strays.clear();
         }
-        Ok(())
     }
 
     fn read_notes(&mut self) {
