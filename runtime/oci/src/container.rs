@@ -77,6 +77,10 @@ impl Created {
         let container = &owned.container;
         let process = plan.process.as_ref();
         let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
+        container.dir.lock()?;
+        if !container.is_waiting() {
+            return Err(container.not_in(container.status(), "start"));
+        }
         container.open_gate(|fault| {
             let spec = container.spec().unwrap_or_default();
             let args = spec.process.map(|process| process.args).unwrap_or_default();
@@ -207,11 +211,17 @@ impl Container {
             Status::Creating
         } else if self.group.is_frozen().unwrap_or(false) {
             Status::Paused
-        } else if self.dir.has(state::GATE) {
+        } else if self.is_waiting() {
             Status::Created
         } else {
             Status::Running
         }
+    }
+
+    /// Whether its first process waits to be started.
+    fn is_waiting(&self) -> bool {
+        let late = state::GATE_LATE;
+        self.dir.has(state::GATE) || self.dir.has(late) && self.dir.is_awaited(late)
     }
 
     /// Sets limits.
@@ -300,16 +310,26 @@ impl Container {
     }
 
     /// Tells the first process to go on, and waits until it has executed its program or failed.
+    /// The lock, without which two could do so, is let go of when that is known.
+    ///
+    /// Killed in the middle, it leaves the socket under its last name: whether the word was said is
+    /// told by whether the process still listens.
     fn open_gate(&self, explain: impl Fn(Fault) -> Error) -> Result<()> {
         let fail = |errno| Error::errno(format!("start of {}", self.id()), "connect", errno);
         let (unix, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let socket =
             rustix::net::socket_with(unix, kind, SocketFlags::CLOEXEC, None).map_err(fail)?;
-        let address = SocketAddrUnix::new(self.dir.short_path(state::GATE)).map_err(fail)?;
+        let late = state::GATE_LATE;
+        if self.dir.has(state::GATE) {
+            self.dir.rename(state::GATE, late)?;
+        }
+        let address = SocketAddrUnix::new(self.dir.short_path(late)).map_err(fail)?;
         rustix::net::connect(&socket, &address).map_err(fail)?;
-        self.dir.unlink(state::GATE)?;
         sync::say(socket.as_fd(), Word::Go).map_err(fail)?;
-        match sync::hear(socket.as_fd()) {
+        let heard = sync::hear(socket.as_fd());
+        self.dir.unlink(late)?;
+        self.dir.unlock();
+        match heard {
             Ok(None) => Ok(()),
             Ok(Some((Word::Failed(fault), _))) => {
                 self.settle_failure(fault);

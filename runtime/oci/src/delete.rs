@@ -105,6 +105,20 @@ impl Runtime {
     /// # Errors
     /// There is none, it runs, or something of it does not go away.
     pub fn delete(&self, id: &ContainerId, force: bool) -> Result<()> {
+        self.delete_telling(id, force, &mut |_| ())
+    }
+
+    /// The same, and tells of `poststop` hooks that failed: the container is removed even so
+    /// (runtime.md, Lifecycle).
+    ///
+    /// # Errors
+    /// As [`Runtime::delete`].
+    pub fn delete_telling(
+        &self,
+        id: &ContainerId,
+        force: bool,
+        tell: &mut dyn FnMut(Error),
+    ) -> Result<()> {
         let dir = match Dir::open(&self.root, id) {
             Err(error) if force && error.kind == Kind::NotFound => return Ok(()),
             other => other?,
@@ -117,9 +131,14 @@ impl Runtime {
             return if force { Ok(()) } else { Err(crate::state::missing(id)) };
         }
         let record = dir.load()?;
-        let Some(record) = record else {
+        let Some(mut record) = record else {
             return self.delete_half_made(id, dir, force);
         };
+        if record.cgroup.is_none()
+            && let Some(paths) = crate::group::unrecorded_unit(self, id, &dir, &record)?
+        {
+            record.cgroup = paths;
+        }
         let group = cgroup::Cgroup::load(record.cgroup.clone());
         let container = Container::new(dir, record, group);
         match container.status() {
@@ -134,7 +153,7 @@ impl Runtime {
             }
         }
         container.end()?;
-        container.remove()
+        container.remove(tell)
     }
 
     /// One that was cut short before its record was written: its group follows from its
@@ -193,8 +212,8 @@ impl Container {
     }
 
     /// Removes the group and the directory, then runs `poststop` hooks; their failures are only
-    /// told (runtime.md, Lifecycle).
-    fn remove(self) -> Result<()> {
+    /// told.
+    fn remove(self, tell: &mut dyn FnMut(Error)) -> Result<()> {
         let hooks = self
             .spec()
             .ok()
@@ -212,11 +231,13 @@ impl Container {
             remove_rdt(rdt)?;
         }
         self.dir.remove()?;
-        let Some(plan) = hooks.and_then(|spec| Plan::new(&spec).ok()) else { return Ok(()) };
+        let Some(spec) = hooks else { return Ok(()) };
         let file = hook::state_file(&state)?;
-        for hook in &plan.hooks.poststop {
-            // The rest must run even so, and the container is gone.
-            let _ = hook::run_all(std::slice::from_ref(hook), file.as_fd());
+        match Plan::new(&spec) {
+            Ok(plan) => hook::run_each(&plan.hooks.poststop, file.as_fd(), |fault| {
+                tell(hook::explain("poststop", fault));
+            }),
+            Err(error) => tell(error.within("hooks.poststop")),
         }
         Ok(())
     }

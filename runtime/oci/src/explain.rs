@@ -47,6 +47,7 @@ impl Context<'_> {
                 let name = entry.map(|(path, _)| path.to_string_lossy().replacen("sys/", "", 1));
                 simple(&format!("linux.sysctl {}", name.unwrap_or_default()), "write")
             }
+            Step::AppArmor => self.profile_refused(errno),
             Step::Limit => simple(&format!("process.rlimits[{index}]"), "setrlimit"),
             Step::Bounding | Step::Capabilities | Step::Ambient => {
                 simple("process.capabilities", "set")
@@ -60,6 +61,25 @@ impl Context<'_> {
 
     fn directory(&self) -> String {
         format!("process.cwd {:?}", self.process.cwd.to_string_lossy())
+    }
+
+    /// A process that would run without its profile does not run.
+    fn profile_refused(&self, errno: Errno) -> Error {
+        let profile = self.process.apparmor.as_deref().unwrap_or_default();
+        let profile = String::from_utf8_lossy(profile.strip_prefix(b"exec ").unwrap_or(profile));
+        let subject = format!("process.apparmorProfile {profile:?}");
+        let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
+        if !enabled.is_ok_and(|text| text.starts_with(b"Y")) {
+            let cause = "AppArmor is not enabled on this host; leave the profile out";
+            return Error::new(Kind::Unsupported, subject, cause);
+        }
+        match errno {
+            Errno::NOENT => {
+                let cause = "is not loaded into the kernel; apparmor_parser loads it";
+                Error::new(Kind::Invalid, subject, cause)
+            }
+            other => Error::errno(subject, "write", other),
+        }
     }
 
     /// Podman and others tell "not found" from "not allowed" by these words.
@@ -104,7 +124,7 @@ fn plain(step: Step) -> (&'static str, &'static str) {
         Step::OomScore => ("process.oomScoreAdj", "write"),
         Step::Terminal => ("process.terminal", "open a terminal of the container"),
         Step::ConsoleSocket => ("console socket", "send the terminal"),
-        Step::AppArmor => ("process.apparmorProfile", "write"),
+        Step::AppArmor => ("process.apparmorProfile", "apply"),
         Step::Selinux => ("process.selinuxLabel", "write"),
         Step::Personality => ("linux.personality", "set"),
         Step::MemoryPolicy => ("linux.memoryPolicy", "set_mempolicy"),

@@ -1,6 +1,7 @@
 //! A container's control group, from wish to record.
 
-use crate::{ContainerId, Error, Kind, Result, Runtime};
+use crate::state::{self, Dir, Record};
+use crate::{ContainerId, Error, Kind, Result, Runtime, pid};
 use cgroup::{Cgroup, Driver, Joiner, Layout, Mode, Request};
 use runtime_spec::{DeviceKind, DeviceRule, Resources, Spec};
 
@@ -177,6 +178,25 @@ pub(crate) fn remove_unrecorded(runtime: &Runtime, id: &ContainerId, spec: &Spec
         Err(error) if error.kind() == cgroup::Kind::InUse => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The group that systemd made for a process, when its maker was killed before it could record that.
+/// It is taken to be the container's only while that process is in it: another container may have
+/// the unit.
+pub(crate) fn unrecorded_unit(
+    runtime: &Runtime,
+    id: &ContainerId,
+    dir: &Dir,
+    record: &Record,
+) -> Result<Option<cgroup::Paths>> {
+    let late = runtime.cgroups == Some(Driver::Systemd);
+    if !late || !pid::is_alive(record.pid, record.start_time) {
+        return Ok(None);
+    }
+    let spec = Spec::from_json(&dir.read(state::CONFIG)?)?;
+    let paths = Cgroup::intended(&request(runtime, id, &spec))?;
+    let inside = Cgroup::load(paths.clone()).pids()?.contains(&record.pid.unsigned_abs());
+    Ok(inside.then_some(paths))
 }
 
 /// The group of a container whose record is damaged: by its configuration, when that names it.

@@ -149,6 +149,15 @@ pub(crate) fn run_all(hooks: &[Hook], state: BorrowedFd<'_>) -> std::result::Res
     hooks.iter().enumerate().try_for_each(|(index, hook)| hook.run(state, index as u32))
 }
 
+/// Runs hooks in their order, also those after one that fails.
+pub(crate) fn run_each(hooks: &[Hook], state: BorrowedFd<'_>, mut failed: impl FnMut(Fault)) {
+    for (index, hook) in hooks.iter().enumerate() {
+        if let Err(fault) = hook.run(state, index as u32) {
+            failed(fault);
+        }
+    }
+}
+
 /// A failed hook in words.
 pub(crate) fn explain(kind: &str, fault: Fault) -> Error {
     let Fault::Step(step, index, errno) = fault else {

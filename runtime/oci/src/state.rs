@@ -17,6 +17,8 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const GATE_EARLY: &str = "creating.sock";
 /// The same socket once the container can be started.
 pub(crate) const GATE: &str = "start.sock";
+/// The same socket while a command starts it; what stays of one that was killed meanwhile.
+pub(crate) const GATE_LATE: &str = "starting.sock";
 /// A record has about one kilobyte; annotations count.
 const RECORD_MAX: usize = runtime_spec::DOCUMENT_MAX;
 
@@ -60,17 +62,27 @@ impl Dir {
     pub(crate) fn create(root: &Path, id: &ContainerId) -> Result<Dir> {
         std::fs::create_dir_all(root).map_err(|error| Error::path(root, "mkdir", &error))?;
         let path = root.join(id.as_str());
-        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                let cause = "container with given ID already exists";
-                return Err(Error::new(Kind::Exists, id.as_str(), cause));
+        loop {
+            match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    let cause = "container with given ID already exists";
+                    return Err(Error::new(Kind::Exists, id.as_str(), cause));
+                }
+                Err(errno) => return Err(Error::errno(path.display().to_string(), "mkdir", errno)),
             }
-            Err(errno) => return Err(Error::errno(path.display().to_string(), "mkdir", errno)),
+            // Until it is locked it looks like one that was cut short, which others may remove.
+            match Dir::open_path(id, path.clone()) {
+                Err(error) if error.kind == Kind::NotFound => {}
+                other => {
+                    let dir = other?;
+                    dir.lock()?;
+                    if dir.is_current() {
+                        return Ok(dir);
+                    }
+                }
+            }
         }
-        let dir = Dir::open_path(id, path)?;
-        dir.lock()?;
-        Ok(dir)
     }
 
     /// Opens the directory of a container that exists.
@@ -178,9 +190,12 @@ impl Dir {
         }
     }
 
-    /// Removes the directory and all in it.
+    /// Removes the directory and all in it, unless another one has its place.
     pub(crate) fn remove(self) -> Result<()> {
-        for name in [GATE, GATE_EARLY, CONFIG, RECORD] {
+        if !self.is_current() {
+            return Ok(());
+        }
+        for name in [GATE, GATE_EARLY, GATE_LATE, CONFIG, RECORD] {
             self.unlink(name)?;
         }
         match std::fs::remove_dir(&self.path) {
@@ -189,6 +204,19 @@ impl Dir {
             Err(_) => std::fs::remove_dir_all(&self.path)
                 .map_err(|error| Error::path(&self.path, "remove", &error)),
         }
+    }
+
+    /// Whether a process waits at a socket of this name.
+    pub(crate) fn is_awaited(&self, name: &str) -> bool {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let kind = SocketType::SEQPACKET;
+        let Ok(socket) = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None) else {
+            return false;
+        };
+        let Ok(address) = SocketAddrUnix::new(self.short_path(name)) else { return false };
+        // Many that wait for an answer already are a sign that somebody listens, too.
+        matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(Errno::AGAIN))
     }
 
     /// A path by which a socket in it can be named, however long the directory's own path is.

@@ -86,8 +86,23 @@ fn a_failure_before_the_start_undoes_the_container() {
     room.ok(&["create"]);
     assert!(errors(&room.run(&["start", &room.id])).contains("poststart"));
     room.until_status("stopped");
-    room.set("/hooks", json!({"poststop": [{"path": "/bin/false"}]}));
     room.ok(&["delete"]);
+    room.assert_gone();
+}
+
+#[test]
+fn a_failure_after_the_end_is_told_and_hinders_nothing() {
+    let Some(mut room) = Room::new("sleep 100") else { return };
+    let (first, third) = (json!({"path": "/bin/false"}), hook(&room, "third", ""));
+    room.set("/hooks", json!({"poststop": [first, {"path": "/nope"}, third]}));
+    room.ok(&["create"]);
+    let deleted = room.run(&["delete", &room.id]);
+    assert!(deleted.status.success(), "{deleted:?}");
+    let told = errors(&deleted);
+    assert!(told.contains("poststop hook #0: ended with status 1"), "{told}");
+    assert!(told.contains("poststop hook #1") && told.contains("level=warning"), "{told}");
+    let log = std::fs::read_to_string(room.dir.join("hooks")).expect("the third has run");
+    assert!(log.starts_with("third stopped"), "{log}");
     room.assert_gone();
 }
 

@@ -28,7 +28,8 @@ pub(super) fn delete(call: &Call) -> Result<u8> {
     const FLAGS: [Flag; 1] = [switch_or("force", 'f')];
     let given = Given::read(&FLAGS, &call.args, true)?;
     let [name] = given.words("delete ID")?;
-    call.runtime.delete(&call.id(name)?, given.has("force"))?;
+    let mut tell = |error: oci::Error| call.log.warn(&error.to_string());
+    call.runtime.delete_telling(&call.id(name)?, given.has("force"), &mut tell)?;
     Ok(0)
 }
 

@@ -80,7 +80,11 @@ impl Room {
 
     fn write(&self) {
         let text = serde_json::to_vec(&self.config).expect("a document");
-        std::fs::write(self.dir.join("bundle/config.json"), text).expect("config.json");
+        let path = self.dir.join("bundle/config.json");
+        // Commands that run at the same time read it meanwhile.
+        if std::fs::read(&path).ok().as_ref() != Some(&text) {
+            std::fs::write(path, text).expect("config.json");
+        }
     }
 
     /// The program with its global flags.
