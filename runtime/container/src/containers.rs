@@ -102,7 +102,8 @@ impl Containers {
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Precondition`] unless it was only just created;
-    /// [`Kind::Invalid`] when its program cannot be executed: it has ended then, with status 128.
+    /// [`Kind::Invalid`] or [`Kind::Io`] when its program cannot be executed: it has ended then, with
+    /// status 128.
     pub async fn start(&self, id: &str) -> Result<()> {
         start::start(&self.shared, id).await
     }
@@ -173,8 +174,8 @@ impl Containers {
     /// behind does not hold the answer up for longer than [`Settings::exec_drain`].
     ///
     /// # Errors
-    /// [`Kind::NotFound`], [`Kind::Precondition`] unless the container runs, [`Kind::Invalid`] when
-    /// the program cannot be executed, [`Kind::Deadline`]: the command was killed then.
+    /// [`Kind::NotFound`], [`Kind::Precondition`] unless the container runs, [`Kind::Invalid`] or
+    /// [`Kind::Io`] when the program cannot be executed, [`Kind::Deadline`]: it was killed then.
     pub async fn exec_sync(
         &self,
         id: &str,

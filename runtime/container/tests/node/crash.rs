@@ -48,9 +48,13 @@ fn containers_go_on_and_their_ends_are_true() {
         let user = node.containers.get(stays).expect("container").user();
         assert_eq!(user.supplemental_groups, [0]);
         node.containers.start(made).await.expect("start what was made before");
+        node.ready(stays).await;
         node.containers.stop(stays, Duration::from_secs(10)).await.expect("stop");
         assert_eq!(node.ended(stays).await.0, 0);
-        assert_kind(node.containers.create(&pod, script("stays", ""), None).await, Kind::AlreadyExists);
+        assert_kind(
+            node.containers.create(&pod, script("stays", ""), None).await,
+            Kind::AlreadyExists,
+        );
         node.remove(&pod).await;
     });
     stage.assert_clean();

@@ -69,7 +69,9 @@ fn directories_of_the_node_are_bound() {
         assert!(shared.join("new").exists() && missing.join("m").exists());
         assert!(node.try_sh(&id, "touch /ro/x").await.exit_code != 0);
         assert_eq!(node.sh(&id, "cat /data/file").await, "of the image");
-        for wrong in [mount(Path::new("relative"), "/x"), mount(&shared, "/a/../b"), mount(&shared, "/")] {
+        for wrong in
+            [mount(Path::new("relative"), "/x"), mount(&shared, "/a/../b"), mount(&shared, "/")]
+        {
             let refused = node.refused(&pod, with(script("w", "true"), vec![wrong.clone()])).await;
             assert_eq!(refused.kind(), Kind::Invalid, "{wrong:?}");
         }
@@ -95,7 +97,8 @@ fn mounts_propagate_as_asked() {
         let mut all_read_only = mount(&base, "/rro");
         (all_read_only.readonly, all_read_only.recursive_read_only) = (true, true);
         let private = waiting("private");
-        let private = with(private, vec![like("/p", MountPropagation::PropagationPrivate), all_read_only]);
+        let private =
+            with(private, vec![like("/p", MountPropagation::PropagationPrivate), all_read_only]);
         let private = node.start(&pod, private).await;
         let slave = like("/s", MountPropagation::PropagationHostToContainer);
         let slave = node.start(&pod, with(waiting("slave"), vec![slave])).await;
@@ -131,9 +134,10 @@ fn what_does_not_propagate_is_told() {
     stage.run(async {
         let node = stage.open().await;
         let pod = node.pod("private").await;
-        for propagation in
-            [MountPropagation::PropagationBidirectional, MountPropagation::PropagationHostToContainer]
-        {
+        for propagation in [
+            MountPropagation::PropagationBidirectional,
+            MountPropagation::PropagationHostToContainer,
+        ] {
             let mounts = vec![Mount { propagation: propagation.into(), ..mount(&base, "/x") }];
             let e = node.refused(&pod, with(script("c", "true"), mounts)).await;
             assert!(e.to_string().contains("does not propagate"), "{e}");
@@ -151,7 +155,8 @@ fn files_of_the_pod_are_there() {
         let node = stage.open().await;
         let pod = node.pod("podfiles").await;
         let id = node.start(&pod, waiting("c")).await;
-        node.sh(&id, "test -s /etc/hosts && test -f /etc/resolv.conf && test -s /etc/hostname").await;
+        node.sh(&id, "test -s /etc/hosts && test -f /etc/resolv.conf && test -s /etc/hostname")
+            .await;
         node.sh(&id, "echo x > /dev/shm/file").await;
         let other = secured(waiting("other"), |c| c.readonly_rootfs = true);
         let other = node.start(&pod, other).await;
@@ -192,12 +197,16 @@ fn images_are_volumes_and_nothing_leads_out_of_them() {
         let id = node.start(&pod, with(waiting("c"), mounts)).await;
         let said = node.sh(&id, "cat /whole/data/file /part/deep /one; head -1 /inside").await;
         assert_eq!(said, "of the image\ndeep\nof the image\nroot:x:0:0:root:/root:/bin/sh");
-        for script in ["touch /whole/x", "touch /part/x", "echo x > /one", "/whole/bin/busybox true"] {
+        for script in
+            ["touch /whole/x", "touch /part/x", "echo x > /one", "/whole/bin/busybox true"]
+        {
             assert!(node.try_sh(&id, script).await.exit_code != 0, "{script}");
         }
-        for (path, kind) in
-            [("../../etc", Kind::Invalid), ("none", Kind::NotFound), ("data/file/x", Kind::NotFound)]
-        {
+        for (path, kind) in [
+            ("../../etc", Kind::Invalid),
+            ("none", Kind::NotFound),
+            ("data/file/x", Kind::NotFound),
+        ] {
             let refused =
                 node.refused(&pod, with(script("w", "true"), vec![of_image(path, "/x")])).await;
             assert_eq!(refused.kind(), kind, "{path}: {refused}");
@@ -242,9 +251,10 @@ fn devices_are_granted() {
             permissions: permissions.to_owned(),
         };
         let mut config = waiting("c");
-        config.devices = vec![device("/dev/kmsg", "/dev/k", "r"), device("/dev/net", "", "rwm")];
+        config.devices = vec![device("/dev/vcs", "/dev/k", "r"), device("/dev/net", "", "rwm")];
         let id = node.start(&pod, config).await;
-        node.sh(&id, "test -c /dev/k && test -c /dev/net/tun && head -c 1 /dev/k > /dev/null").await;
+        node.sh(&id, "test -c /dev/k && test -c /dev/net/tun && head -c 1 /dev/k > /dev/null")
+            .await;
         assert!(node.try_sh(&id, "echo x > /dev/k").await.exit_code != 0, "only to read");
         assert!(node.try_sh(&id, "mknod /dev/m c 1 1 && head -c 1 /dev/m").await.exit_code != 0);
         for wrong in ["/dev/podloom-none", "/etc/passwd", "relative"] {

@@ -1,8 +1,8 @@
 //! The life of a container: made, started, added to, stopped, removed.
 
+use crate::stage::{Stage, assert_kind, script, waiting};
 use container::{Change, Kind};
 use cri_api::v1::ContainerState;
-use crate::stage::{Stage, assert_kind, script, waiting};
 use std::time::Duration;
 
 #[test]
@@ -21,6 +21,7 @@ fn a_container_lives_and_leaves_nothing() {
         assert!(status.pid > 0 && status.started_at > container.created_at());
         assert_eq!(node.sh(&id, "echo $OF $HOSTNAME; pwd; echo $HOME").await.lines().count(), 3);
         assert_kind(node.containers.start(&id).await, Kind::Precondition);
+        node.ready(&id).await;
         node.containers.stop(&id, Duration::from_secs(10)).await.expect("stop");
         let status = container.status();
         assert_eq!((status.exit_code, status.reason.as_str()), (0, "Completed"));
@@ -44,9 +45,11 @@ fn exit_codes_are_told() {
     stage.run(async {
         let node = stage.open().await;
         let pod = node.pod("codes").await;
-        for (text, code, reason) in
-            [("exit 0", 0, "Completed"), ("exit 7", 7, "Error"), ("kill -9 $$; sleep 9", 137, "Error")]
-        {
+        for (text, code, reason) in [
+            ("exit 0", 0, "Completed"),
+            ("exit 7", 7, "Error"),
+            ("kill -9 $$; sleep 9", 137, "Error"),
+        ] {
             let id = node.start(&pod, script(&format!("c{code}"), text)).await;
             if code == 137 {
                 // The first process of a PID namespace is not killed from within.

@@ -23,8 +23,9 @@ fn fifty_at_once() {
             works.spawn(async move {
                 let id = containers.create(&pod, waiting(&format!("c{at}")), None).await?;
                 containers.start(&id).await?;
-                let said =
-                    containers.exec_sync(&id, vec!["echo".to_owned(), at.to_string()], None).await?;
+                let command = format!("while ! test -e /tmp/ready; do sleep 0.05; done; echo {at}");
+                let command = ["sh", "-c", &command].map(str::to_owned).to_vec();
+                let said = containers.exec_sync(&id, command, None).await?;
                 assert_eq!(said.stdout, format!("{at}\n").into_bytes());
                 containers.stop(&id, Duration::from_secs(20)).await?;
                 assert_eq!(containers.get(&id)?.status().exit_code, 0);

@@ -118,6 +118,11 @@ impl Node {
         id
     }
 
+    /// Waits until a container that [`waiting`] describes listens to signals.
+    pub(crate) async fn ready(&self, id: &str) {
+        self.sh(id, "while ! test -e /tmp/ready; do sleep 0.01; done").await;
+    }
+
     /// What a shell says in a container, which must succeed.
     pub(crate) async fn sh(&self, id: &str, script: &str) -> String {
         let output = self.try_sh(id, script).await;
@@ -236,7 +241,7 @@ pub(crate) fn script(name: &str, script: &str) -> ContainerConfig {
 
 /// A container that waits to be stopped, and ends with 0 when it is asked to.
 pub(crate) fn waiting(name: &str) -> ContainerConfig {
-    script(name, "trap 'exit 0' TERM; while :; do sleep 0.02; done")
+    script(name, "trap 'exit 0' TERM; touch /tmp/ready 2>/dev/null; while :; do sleep 0.02; done")
 }
 
 /// Changes the security context.
