@@ -2,7 +2,7 @@
 
 mod podlinks;
 
-pub use podlinks::{dummy_dual, ipvlan_dual, macvlan_dual, vlan_dual};
+pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
 
 use crate::subject::{Needs, Repeat, Subject, Wiring};
 use lab::{Drift, Lab};

@@ -75,6 +75,11 @@ impl<'s> Meeting<'s> {
         // The state directory holds podloom's own record, which the next GC of podloom takes.
         let diff =
             if self.second.name() == "podloom" { diff } else { diff.without(&["file: run/"]) };
+        // Debian 12's host-device leaves the alias on the device that it gives back.
+        let diff = match self.trial.subject.plugin {
+            "host-device" if self.second.name() == "reference" => diff.without(&["link: dev1 "]),
+            _ => diff,
+        };
         assert!(diff.is_empty(), "{who}: {after}:\n{diff}");
     }
 }
@@ -89,6 +94,13 @@ fn handed_over(subject: &Subject, first: &Bins, second: &Bins, version: Version)
     }
     meeting.del(&meeting.trial.a, &result).ok();
     meeting.nothing_left("ADD, CHECK, DEL");
+    if subject.plugin == "host-device" {
+        assert!(meeting.trial.lab.node().has_link("dev1"), "the device is not back");
+        // Debian 12's fails DEL of what is gone.
+        if first.name() == "reference" {
+            return;
+        }
+    }
     // What the first sees of it is an attachment that is gone: it takes that, too.
     let (ifname, conf) = (subject.ifname, meeting.conf(&meeting.trial.a));
     meeting.plugin(first).del(&meeting.trial.a.pod, ifname, &conf).ok();
@@ -203,4 +215,6 @@ meet!(
     ipvlan_dual,
     vlan_dual,
     dummy_dual,
+    host_device_dual,
+    tap_dual,
 );

@@ -17,4 +17,6 @@ conformance::enter!(
     ipvlan_dual,
     vlan_dual,
     dummy_dual,
+    host_device_dual,
+    tap_dual,
 );

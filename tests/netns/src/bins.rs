@@ -11,13 +11,15 @@ pub struct Bins {
     name: &'static str,
 }
 
-const PLUGINS: [&str; 10] = [
+const PLUGINS: [&str; 12] = [
     "bridge",
     "ptp",
     "macvlan",
     "ipvlan",
     "vlan",
     "dummy",
+    "host-device",
+    "tap",
     "host-local",
     "static",
     "portmap",

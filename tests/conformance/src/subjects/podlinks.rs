@@ -104,3 +104,62 @@ pub fn dummy_dual() -> Subject {
         ..macvlan_dual()
     }
 }
+
+/// host-device with one device for each pod.
+pub fn host_device_dual() -> Subject {
+    Subject {
+        name: "host_device_dual",
+        plugin: "host-device",
+        conf: |lab, number| {
+            let device = format!("dev{number}");
+            if number > 0
+                && !lab.node().has_link(&device)
+                && !lab.node().has_link(&format!("far{number}"))
+            {
+                lab.node().ip(&format!("link add {device} type veth peer name far{number}"));
+            }
+            network("host-device", lab, true, json!({"device": device}))
+        },
+        // A device that is deleted, or gets another size, does not come back as it was.
+        drifts: &[
+            (Drift::LinkDown, "eth0"),
+            (Drift::AddressDeleted, "10.88."),
+            (Drift::RoutesDeleted, "0.0.0.0/0"),
+            (Drift::LeasesDeleted, "10.88."),
+        ],
+        wrong: &[
+            ("/device", "5", "device"),
+            ("/runtimeConfig/deviceID", "5", "runtimeConfig.deviceID"),
+            IPAM_WRONG,
+        ],
+        invalid: &[
+            ("/device", "\"a/b\"", "device"),
+            ("/device", "\"nosuch0\"", "nosuch0"),
+            ("/device", "\"lo\"", "lo"),
+            ("/runtimeConfig/deviceID", "\"../x\"", "deviceID"),
+        ],
+        sweep: 3,
+        ..macvlan_dual()
+    }
+}
+
+/// tap with addresses.
+pub fn tap_dual() -> Subject {
+    Subject {
+        name: "tap_dual",
+        plugin: "tap",
+        conf: |lab, _| network("tap", lab, true, json!({"multiQueue": true, "owner": 107})),
+        wrong: &[
+            ("/multiQueue", "\"x\"", "multiQueue"),
+            ("/owner", "\"root\"", "owner"),
+            IPAM_WRONG,
+        ],
+        invalid: &[
+            ("/mtu", "67", "mtu"),
+            ("/mac", "\"x\"", "mac"),
+            ("/bridge", "\"nosuch0\"", "nosuch0"),
+        ],
+        sweep: 3,
+        ..macvlan_dual()
+    }
+}
