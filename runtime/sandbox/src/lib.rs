@@ -47,6 +47,7 @@ mod stage;
 mod watch;
 mod wish;
 
+pub use cgroup::Driver as CgroupDriver;
 pub use error::{Error, Kind, Result};
 pub use events::{Change, Event, now};
 pub use namespaces::{IdRange, Namespaces, Pid, User};

@@ -4,23 +4,22 @@ use crate::plumbing::PREFIX;
 use crate::record::{Record, Status};
 use crate::sandbox::{RECORD, STATUS, Sandbox};
 use crate::sandboxes::{Recovered, Shared, blocking};
-use crate::{Change, Error, Kind, Result, disk, end, watch};
+use crate::{Error, Kind, Result, disk, end, watch};
 use shim_client::Shim;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::JoinError;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 /// How many pods are looked at at a time.
 const AT_ONCE: usize = 64;
 
-/// How long pods may hold up the start; what takes longer goes on beside it.
-const OPEN_WAIT: Duration = Duration::from_secs(5);
+/// How long the undoing of a pod may hold up the start.
+const UNDO_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a shim may hold up the start.
-const SHIM_WAIT: Duration = Duration::from_secs(2);
+/// How long a shim may take to answer, all at a time. It does nothing else meanwhile.
+const SHIM_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of one pod.
 enum Found {
@@ -43,8 +42,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<Recovered> {
     })
     .await?;
     let mut recovered = Recovered::default();
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for id in ids {
         if !is_id(&id) {
             let subject = settings.state_dir.join("sandboxes").join(&id);
@@ -52,24 +50,16 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<Recovered> {
             recovered.errors.push(e.with_advice("remove it"));
             continue;
         }
-        let (shared_, places, own) = (shared.clone(), places.clone(), id.clone());
-        let work = shared.detach(async move {
-            let _place = places.acquire().await;
-            one(&shared_, &own).await
-        });
-        tasks.push((id, work));
-    }
-    // A plugin or a shim that hangs is waited for so long, and then goes on alone.
-    let deadline = Instant::now() + OPEN_WAIT;
-    for (id, work) in tasks {
-        match timeout_at(deadline, work).await {
-            Ok(outcome) => note(&mut recovered, outcome),
-            Err(_) => {
-                let stage = shared.stages.describe(&id);
-                let cause = format!("is still being undone, {stage}");
-                recovered.errors.push(Error::new(Kind::Deadline, format!("pod {id}"), cause));
-            }
+        if tasks.len() >= AT_ONCE
+            && let Some(outcome) = tasks.join_next().await
+        {
+            note(&mut recovered, outcome);
         }
+        let shared = shared.clone();
+        tasks.spawn(async move { one(&shared, &id).await });
+    }
+    while let Some(outcome) = tasks.join_next().await {
+        note(&mut recovered, outcome);
     }
     let later = shared.clone();
     shared.detach(async move {
@@ -107,19 +97,42 @@ async fn one(shared: &Arc<Shared>, id: &str) -> Result<Found> {
             pod.restore(status);
             take_up(shared, Arc::new(pod)).await
         }
-        Ok((Some(pod), None)) if pod.id() == id => {
-            let pod = Arc::new(pod);
-            end::undo(shared, &pod).await?;
-            shared.stages.clear(id);
-            Ok(Found::Undone(id.to_owned()))
-        }
+        Ok((Some(pod), None)) if pod.id() == id => undo(shared, id, Some(pod)).await,
         broken => {
             if let Err(e) = &broken {
                 tracing::warn!(pod = id, error = %e, "half made");
             }
-            let netns = shared.settings.netns_dir.join(format!("{PREFIX}{}", &id[..16]));
-            end::undo_unknown(shared, id, Some(&netns)).await?;
-            Ok(Found::Undone(id.to_owned()))
+            undo(shared, id, None).await
+        }
+    }
+}
+
+/// Undoes a pod that was half made; `None` if there is no usable record of it. A plugin or a shim
+/// that hangs is waited for a little, and the undoing then goes on alone.
+async fn undo(shared: &Arc<Shared>, id: &str, pod: Option<Sandbox>) -> Result<Found> {
+    let (shared_, own) = (shared.clone(), id.to_owned());
+    let work = shared.detach(async move {
+        let done = match pod {
+            Some(pod) => end::undo(&shared_, &Arc::new(pod)).await,
+            None => {
+                let netns = format!("{PREFIX}{}", &own[..16]);
+                let netns = shared_.settings.netns_dir.join(netns);
+                end::undo_unknown(&shared_, &own, Some(&netns)).await
+            }
+        };
+        if let Err(e) = &done {
+            tracing::warn!(pod = own, error = %e, "a pod that was half made is not undone");
+        }
+        shared_.stages.clear(&own);
+        done
+    });
+    match timeout(UNDO_WAIT, work).await {
+        Ok(Ok(done)) => done.map(|()| Found::Undone(id.to_owned())),
+        Ok(Err(e)) => Err(Error::new(Kind::Internal, format!("pod {id}"), e)),
+        Err(_) => {
+            let stage = shared.stages.describe(id);
+            let cause = format!("is still being undone, {stage}");
+            Err(Error::new(Kind::Deadline, format!("pod {id}"), cause))
         }
     }
 }
@@ -144,53 +157,22 @@ async fn take_up(shared: &Arc<Shared>, pod: Arc<Sandbox>) -> Result<Found> {
         });
         return Ok(Found::NotReady(id));
     }
-    match timeout(SHIM_WAIT, Shim::connect(&pod.run_dir)).await {
-        Ok(outcome) => reached(shared, &pod, outcome.map_err(|e| e.to_string())).await,
-        Err(_) => {
-            // A node that has just been started is busy: the shim gets its full time, but holds up
-            // nobody else.
-            let later = shared.clone();
-            shared.detach(async move { wait_for_shim(&later, &pod).await });
-            Ok(Found::NotReady(id))
+    let reason = match timeout(SHIM_WAIT, Shim::connect(&pod.run_dir)).await {
+        Ok(Ok(shim)) => {
+            pod.set_shim(Some(shim));
+            if !status.ready {
+                return Ok(Found::NotReady(id));
+            }
+            watch::begin(shared, &pod);
+            return Ok(Found::Ready(id));
         }
+        Ok(Err(e)) => format!("its shim is lost: {e}"),
+        Err(_) => format!("its shim gave no answer within {SHIM_WAIT:?}"),
+    };
+    if status.ready {
+        lost(&pod, &reason).await?;
     }
-}
-
-/// The pod's shim answered or is lost.
-async fn reached(
-    shared: &Arc<Shared>,
-    pod: &Arc<Sandbox>,
-    shim: Result<Shim, String>,
-) -> Result<Found> {
-    let (id, ready) = (pod.id().to_owned(), pod.status().ready);
-    match shim {
-        Ok(shim) => pod.set_shim(Some(shim)),
-        Err(e) if ready => lost(pod, &format!("its shim is lost: {e}")).await?,
-        Err(_) => {}
-    }
-    if pod.held_shim().is_none() || !ready {
-        return Ok(Found::NotReady(id));
-    }
-    watch::begin(shared, pod);
-    Ok(Found::Ready(id))
-}
-
-async fn wait_for_shim(shared: &Arc<Shared>, pod: &Arc<Sandbox>) {
-    let answer = timeout(shared.settings.shim_deadline, Shim::connect(&pod.run_dir)).await;
-    let answer = answer.unwrap_or_else(|_| {
-        let cause = "gives no answer";
-        Err(shim_client::Error::new(shim_client::Kind::Deadline, "shim", cause))
-    });
-    // Whoever stops the pod meanwhile deals with its shim.
-    let _alone = pod.gate.lock().await;
-    if pod.status().stopped {
-        return;
-    }
-    match reached(shared, pod, answer.map_err(|e| e.to_string())).await {
-        Ok(Found::Ready(id)) => shared.tell(&id, Change::Ready),
-        Ok(_) => shared.tell(pod.id(), Change::ShimLost(pod.reason())),
-        Err(e) => tracing::warn!(pod = pod.id(), error = %e, "the pod's status was not written"),
-    }
+    Ok(Found::NotReady(id))
 }
 
 async fn lost(pod: &Arc<Sandbox>, reason: &str) -> Result<()> {

@@ -143,7 +143,7 @@ impl Sandbox {
             Some(shim) if live.status.ready => Ok(shim.clone()),
             _ => {
                 let why = match live.status.reason.as_str() {
-                    "" => "its shim has not answered yet",
+                    "" => "it is being made",
                     reason => reason,
                 };
                 let e = Error::new(Kind::Precondition, &self.name, format!("is not ready: {why}"));

@@ -70,7 +70,7 @@ impl Drop for Working {
 pub struct Recovered {
     /// Pods whose shim is there: their containers went on.
     pub ready: Vec<String>,
-    /// Pods that are stopped, or whose shim or boot ended, or whose shim has not answered yet.
+    /// Pods that are stopped, or whose shim or boot ended.
     pub not_ready: Vec<String>,
     /// Pods that were half made, or half removed, and are gone now.
     pub undone: Vec<String>,
@@ -175,9 +175,8 @@ impl Shared {
 
 impl Sandboxes {
     /// Takes up the pods of an earlier process: attaches to shims that live, undoes what was half
-    /// made, and begins to free what pods of an earlier boot held of the network. Plugins and shims
-    /// that hang do not keep it: a pod whose shim has not answered yet is told by
-    /// [`Change::Ready`] or [`Change::ShimLost`] later.
+    /// made, and begins to free what pods of an earlier boot held of the network. A plugin that hangs
+    /// keeps it some seconds at most; a shim that does counts as lost.
     ///
     /// # Errors
     /// [`Kind::Io`] when the directories cannot be made or listed. What is wrong with a single pod

@@ -155,7 +155,7 @@ fn a_kill_at_any_moment_leaks_nothing() {
     act(&stage, "whole life", None);
     let life = begin.elapsed();
     let before = stage.snapshot();
-    const MOMENTS: u32 = 24;
+    const MOMENTS: u32 = 16;
     for moment in 0..MOMENTS {
         let mut command = Command::new(std::env::current_exe().expect("own path"));
         command.args(["--exact", "role_of_a_daemon"]).env("STAGE_ROOT", stage.lab.root());
@@ -356,6 +356,43 @@ fn half_written_records_are_undone() {
             stage.assert_clean(&before);
         }
     }
+}
+
+#[test]
+fn a_hanging_plugin_does_not_hold_up_the_start() {
+    let stage = Stage::new("slow-start");
+    let flag = stage.lab.root().join("tmp/hang");
+    let text = format!(
+        r#"case $CNI_COMMAND in
+        ADD) echo '{{"cniVersion":"1.1.0","ips":[{{"address":"10.88.0.9/16"}}]}}';;
+        DEL) if [ -e {} ]; then sleep 100; fi;; esac"#,
+        flag.display()
+    );
+    stage.script("last", &text);
+    let mut list = stage.network("podnet", "10.88.0.0/16");
+    let plugins = list["plugins"].as_array_mut().expect("plugins");
+    plugins.push(serde_json::json!({"type": "last"}));
+    stage.write_network("10-podnet.conflist", &list);
+    let before = stage.snapshot();
+    assert!(act(&stage, "make", None));
+    let dir = stage.settings.state_dir.join("sandboxes");
+    let pod_dir = std::fs::read_dir(&dir).expect("list").next().expect("pod").expect("entry");
+    std::fs::remove_file(pod_dir.path().join("status")).expect("half made");
+    std::fs::write(&flag, "").expect("flag");
+    stage.run(async {
+        let begin = std::time::Instant::now();
+        let (pods, recovered) = stage.open().await;
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+        let told = recovered.errors.first().expect("told").to_string();
+        assert!(told.contains("CNI DEL last"), "{told}");
+        std::fs::remove_file(&flag).expect("flag");
+        let id = pods.run(pod("other"), "").await.expect("others go on");
+        pods.remove(&id).await.expect("remove");
+        // The hanging call is killed at its deadline; the next attempt succeeds.
+        pods.drain().await;
+        pods.collect().await.expect("collect");
+    });
+    stage.assert_clean(&before);
 }
 
 #[test]

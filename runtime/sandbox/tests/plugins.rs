@@ -65,7 +65,7 @@ fn a_hanging_plugin_blocks_its_pod_alone() {
 
 #[test]
 fn what_plugins_do_wrong_is_undone_and_told() {
-    let mut stage = Stage::new("wrong");
+    let stage = Stage::new("wrong");
     let cases = [
         ("fails after the others succeeded", FAIL, Kind::Unavailable, "not today"),
         ("prints rubbish", "echo rubbish", Kind::Internal, "last"),
@@ -110,7 +110,7 @@ fn what_plugins_do_wrong_is_undone_and_told() {
 
 #[test]
 fn a_failing_del_keeps_the_pod_until_it_succeeds() {
-    let mut stage = Stage::new("del");
+    let stage = Stage::new("del");
     stage.script("last", &scripted(RESULT, FAIL));
     stage.write_network("10-podnet.conflist", &chain(&stage, "last"));
     let before = stage.snapshot();
@@ -144,7 +144,7 @@ fn a_failing_del_keeps_the_pod_until_it_succeeds() {
 
 #[test]
 fn a_pod_that_cannot_be_undone_is_listed_until_it_is_removed() {
-    let mut stage = Stage::new("undone");
+    let stage = Stage::new("undone");
     stage.script("last", &scripted(FAIL, FAIL));
     stage.write_network("10-podnet.conflist", &chain(&stage, "last"));
     let before = stage.snapshot();
@@ -199,7 +199,7 @@ fn the_configuration_directory_may_go_and_come() {
 
 #[test]
 fn a_status_that_hangs_or_fails_is_told_quickly() {
-    let mut stage = Stage::new("status");
+    let stage = Stage::new("status");
     stage.script("last", "case $CNI_COMMAND in STATUS) sleep 100;; esac; exit 0");
     stage.write_network("10-podnet.conflist", &chain(&stage, "last"));
     stage.run(async {

@@ -42,19 +42,15 @@ impl Stage {
         fs::write(self.lab.conf_dir().join(file), list.to_string()).expect("list");
     }
 
-    /// A directory with our plugins, to which scripts can be added.
-    pub(crate) fn own_plugins(&mut self) -> PathBuf {
+    /// The directory of plugins that only this node has.
+    pub(crate) fn own_plugins(&self) -> PathBuf {
         let dir = self.lab.root().join("bin");
         fs::create_dir_all(&dir).expect("bin");
-        let dirs = &mut self.settings.networks.plugin_dirs;
-        if dirs[0] != dir {
-            dirs.insert(0, dir.clone());
-        }
         dir
     }
 
     /// Adds an executable shell script as a plugin.
-    pub(crate) fn script(&mut self, name: &str, text: &str) {
+    pub(crate) fn script(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.own_plugins().join(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("script");
@@ -128,7 +124,7 @@ pub(crate) fn settings(root: &Path) -> Settings {
         netns_dir: root.join("netns"),
         networks: Networks {
             conf_dir: root.join("conf"),
-            plugin_dirs: vec![lab::Bins::ours().dir().to_owned()],
+            plugin_dirs: vec![root.join("bin"), lab::Bins::ours().dir().to_owned()],
             cache_dir: root.join("cache"),
             call_deadline: Duration::from_secs(20),
             ..Networks::default()
