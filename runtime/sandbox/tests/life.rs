@@ -312,3 +312,37 @@ fn resources_are_noted() {
         pods.remove(&id).await.expect("remove");
     });
 }
+
+#[test]
+fn a_control_group_of_our_own_ends_with_the_pod() {
+    let stage = Stage::new("group");
+    stage.run(async {
+        let (pods, _) = stage.open().await;
+        let id = pods.run(on_the_node("g"), "").await.expect("run");
+        let sandbox = pods.get(&id).expect("pod");
+        assert_eq!(sandbox.cgroup_parent(), format!("/podloom/{id}"));
+        let paths = ["c1", "c2"].map(|container| sandbox.cgroups_path(container));
+        let groups = paths.each_ref().map(|path| {
+            let request = cgroup::Request { path: Some(path), ..cgroup::Request::new("c") };
+            cgroup::Cgroup::create(&request).expect("create").keep()
+        });
+        let dirs: Vec<_> = groups[0].paths().places.iter().map(cgroup::Place::dir).collect();
+        let [first, second] = groups;
+        // In any order, whoever made the parent.
+        first.destroy(Duration::from_secs(4)).expect("destroy");
+        second.destroy(Duration::from_secs(4)).expect("destroy");
+        pods.remove(&id).await.expect("remove");
+        for dir in dirs {
+            let parent = dir.parent().expect("the pod's");
+            assert!(!parent.exists(), "{}", parent.display());
+            // That of all pods goes too, unless others use it.
+            let _used = parent.parent().map(fs::remove_dir);
+        }
+        let mut config = on_the_node("kubelet");
+        config.linux.get_or_insert_default().cgroup_parent = "/kubepods/burstable/pod7".to_owned();
+        let id = pods.run(config, "").await.expect("run");
+        let sandbox = pods.get(&id).expect("pod");
+        assert_eq!(sandbox.cgroups_path("c"), "/kubepods/burstable/pod7/c");
+        pods.remove(&id).await.expect("the group is kubelet's");
+    });
+}
