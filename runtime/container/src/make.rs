@@ -7,7 +7,7 @@ use crate::record::{RECORD, Record};
 use crate::shared::Shared;
 use crate::spec::{self, Access, Bind, Identity, Inputs, OfPod, Pid};
 use crate::wish::{PidWish, Wish};
-use crate::{Error, Handler, Kind, Result, confine, devices, end, rootfs, signal, sources, watch};
+use crate::{Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, watch};
 use cri_api::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use image::{Digest, ImageConfig};
 use runtime_spec::Spec;
@@ -243,6 +243,7 @@ impl Job {
                     true => CgroupDriver::Systemd,
                     false => CgroupDriver::Cgroupfs,
                 });
+                built_in.filters.get_or_insert_with(|| self.shared.settings.run_dir.join("filters"));
                 Runtime::BuiltIn(built_in)
             }
             Runtime::Program(mut program) => {
@@ -303,7 +304,8 @@ fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result
         binds: &binds,
         devices: &granted,
     };
-    let spec = spec::build(&inputs)?;
+    let mut spec = spec::build(&inputs)?;
+    cdi::apply(&mut spec, cdi::edits(&settings.cdi_dirs, &wish.cdi)?)?;
     Ok((spec, identity))
 }
 

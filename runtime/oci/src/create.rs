@@ -36,6 +36,9 @@ pub struct CreateOptions {
     /// Standard streams; the caller's own when absent. A terminal takes their place, and returns the
     /// carriage before a new line unless its output is meant for the caller's own.
     pub streams: Option<Streams>,
+    /// Folder of compiled filters, which several state roots may share; one in the state root when
+    /// absent.
+    pub filters: Option<PathBuf>,
 }
 
 /// All that is known before there is any effect.
@@ -193,13 +196,13 @@ impl<'a> Ready<'a> {
         }
         let linux = bundle.spec.linux.as_ref();
         let profile = linux.and_then(|linux| linux.seccomp.as_ref());
-        if profile.is_some() {
-            // For the cache of filters.
-            std::fs::create_dir_all(&runtime.root)
-                .map_err(|error| Error::path(&runtime.root, "mkdir", &error))?;
+        let filters = options.filters.clone().unwrap_or_else(|| Filter::folder(&runtime.root));
+        if let (Some(_), Some(parent)) = (profile, filters.parent()) {
+            std::fs::create_dir_all(parent)
+                .map_err(|error| Error::path(parent, "mkdir", &error))?;
         }
         let filter = profile
-            .map(|profile| Filter::new(profile, &runtime.root, &mut plan.warnings))
+            .map(|profile| Filter::new(profile, &filters, &mut plan.warnings))
             .transpose()?;
         let socket = |what: &str, path: &Option<PathBuf>| {
             path.as_ref().map(|path| launch::connect(what, path)).transpose()

@@ -35,6 +35,9 @@ pub struct ExecOptions {
     /// Standard streams; the caller's own when absent. A terminal takes their place, and returns the
     /// carriage before a new line unless its output is meant for the caller's own.
     pub streams: Option<Streams>,
+    /// Folder of compiled filters, which several state roots may share; one in the state root when
+    /// absent.
+    pub filters: Option<PathBuf>,
 }
 
 /// A process that was added and runs.
@@ -183,6 +186,7 @@ impl<'a> Work<'a> {
             return Err(Error::invalid("--console-socket", cause));
         }
         let root = container.dir.path.parent().unwrap_or(Path::new("/"));
+        let filters = options.filters.clone().unwrap_or_else(|| Filter::folder(root));
         let grouped = !container.record.cgroup.is_none();
         let init = container.record.pid.unsigned_abs();
         Ok(Work {
@@ -192,7 +196,7 @@ impl<'a> Work<'a> {
             joins: container.joins()?,
             joiner: grouped.then(|| container.group.joiner_beside(init)).transpose()?,
             filter: profile
-                .map(|profile| Filter::new(profile, root, &mut Vec::new()))
+                .map(|profile| Filter::new(profile, &filters, &mut Vec::new()))
                 .transpose()?,
             console: socket("console socket", &options.console_socket)?,
             pidfd: socket("pidfd socket", &options.pidfd_socket)?,

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Folder of compiled filters in the state root; its name is no container's.
 const CACHE: &str = ".seccomp";
@@ -28,13 +28,18 @@ struct Agent {
 }
 
 impl Filter {
-    /// The filter of a profile, compiled or from the cache; the agent is connected.
+    /// Where a state root keeps compiled filters.
+    pub(crate) fn folder(root: &Path) -> PathBuf {
+        root.join(CACHE)
+    }
+
+    /// The filter of a profile, compiled or from the folder; the agent is connected.
     pub(crate) fn new(
         profile: &runtime_spec::Seccomp,
-        root: &Path,
+        folder: &Path,
         warnings: &mut Vec<String>,
     ) -> Result<Filter> {
-        let program = seccomp::Cache::at(root.join(CACHE))
+        let program = seccomp::Cache::at(folder)
             .program(profile)
             .map_err(|error| Error::invalid("linux.seccomp", error.to_string()))?;
         warnings.extend(program.warnings().iter().map(ToString::to_string));

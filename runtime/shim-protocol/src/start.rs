@@ -44,6 +44,9 @@ pub struct BuiltIn {
     /// Change the root by chroot(2): for nodes that run from an initramfs.
     #[serde(default)]
     pub no_pivot: bool,
+    /// Folder of compiled filters of system calls, for all pods; each pod has its own when absent.
+    #[serde(default)]
+    pub filters: Option<PathBuf>,
 }
 
 /// Who makes control groups.

@@ -7,7 +7,7 @@ use oci::{Bundle, ContainerId, CreateOptions, Created, Driver, ExecOptions, Stre
 use runtime_spec::{NamespaceKind, Process, Spec};
 use rustix::fd::OwnedFd;
 use serde_json::Value;
-use shim_protocol::{CgroupDriver, Create, Error, Kind, Runtime};
+use shim_protocol::{BuiltIn, CgroupDriver, Create, Error, Kind, Runtime};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const BUILT_IN: &str = "oci";
 /// A runtime. Its methods block.
 #[derive(Clone)]
 pub(crate) enum Engine {
-    BuiltIn { runtime: oci::Runtime, no_pivot: bool },
+    BuiltIn { runtime: oci::Runtime, settings: BuiltIn },
     Program(Arc<Program>),
 }
 
@@ -80,7 +80,7 @@ impl Engine {
                 };
                 let cgroups = settings.cgroups.map(driver);
                 let runtime = oci::Runtime { root: dir.join(BUILT_IN), cgroups, rootless: false };
-                Engine::BuiltIn { runtime, no_pivot: settings.no_pivot }
+                Engine::BuiltIn { runtime, settings: settings.clone() }
             }
             Runtime::Program(settings) => Engine::Program(Arc::new(Program::new(dir, settings))),
         }
@@ -88,9 +88,10 @@ impl Engine {
 
     pub(crate) fn create(&self, id: &str, read: &Read, streams: Streams) -> Result<Made> {
         match self {
-            Engine::BuiltIn { runtime, no_pivot } => {
+            Engine::BuiltIn { runtime, settings } => {
                 let options = CreateOptions {
-                    no_pivot: *no_pivot,
+                    no_pivot: settings.no_pivot,
+                    filters: settings.filters.clone(),
                     streams: Some(streams),
                     ..CreateOptions::default()
                 };
@@ -119,11 +120,15 @@ impl Engine {
     /// Adds a process; one with a terminal uses no streams.
     pub(crate) fn exec(&self, id: &str, process: &Value, streams: Streams) -> Result<Added> {
         match self {
-            Engine::BuiltIn { runtime, .. } => {
+            Engine::BuiltIn { runtime, settings } => {
                 let text = process.to_string();
                 let process =
                     Process::from_json(text.as_bytes()).map_err(|e| of_runtime(e.into()))?;
-                let options = ExecOptions { streams: Some(streams), ..ExecOptions::default() };
+                let options = ExecOptions {
+                    streams: Some(streams),
+                    filters: settings.filters.clone(),
+                    ..ExecOptions::default()
+                };
                 let container = runtime.load(&name(id)?).map_err(of_runtime)?;
                 let mut added = container.exec(&process, &options).map_err(of_runtime)?;
                 let terminal = added.take_terminal();

@@ -72,3 +72,32 @@ async fn exec_reads_and_writes_the_descriptors_themselves() {
     assert!(shim.state("c").await.expect("state").execs.is_empty());
     shim.shutdown(true).await.expect("ended");
 }
+
+#[tokio::test]
+async fn filters_are_compiled_once_for_all_pods() {
+    let filters = {
+        let Some(room) = Room::new() else { return };
+        room.dir.with_extension("filters")
+    };
+    for _ in 0..2 {
+        let Some(room) = Room::new() else { return };
+        let shim = room.spawn().await;
+        let mut bundle = room.bundle("c", "mkdir /tmp/x; echo $?; sleep 100");
+        bundle.set(
+            "/linux/seccomp",
+            serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+                [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}),
+        );
+        if let shim_client::protocol::Runtime::BuiltIn(settings) = &mut bundle.runtime {
+            settings.filters = Some(filters.clone());
+        }
+        bundle.run(&shim).await;
+        lab::until("it has tried", support::PATIENCE, || {
+            bundle.lines().contains(&"stdout F 1".to_owned())
+        });
+        let kept = std::fs::read_dir(&filters).expect("a folder").count();
+        assert_eq!(kept, 1);
+        shim.shutdown(true).await.expect("ended");
+    }
+    std::fs::remove_dir_all(&filters).expect("the folder");
+}

@@ -51,6 +51,7 @@ fn options(given: &Given) -> Result<CreateOptions> {
         no_pivot: given.has("no-pivot"),
         no_new_keyring: given.has("no-new-keyring"),
         streams: None,
+        filters: None,
     })
 }
 

@@ -57,6 +57,7 @@ fn add(call: &Call) -> Result<u8> {
         no_new_keyring: false,
         cgroup: given.get("cgroup").map(str::to_owned),
         streams: None,
+        filters: None,
     };
     let detach = given.has("detach");
     if process.terminal && detach && options.console_socket.is_none() {

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const APPLETS: &str = "sh true false sleep ls cat id ps grep echo hostname kill stat pwd wc tr head \
-    test touch tty seq yes dd stty ip sysctl trap ln readlink printf";
+    test touch tty seq yes dd stty ip mkdir sysctl trap ln readlink printf";
 
 /// A directory with a root file system, and the shims that run in it.
 pub struct Room {
@@ -85,7 +85,7 @@ impl Room {
         config["linux"]["cgroupsPath"] = json!(format!("/podloom-test-{}/{id}", self.number));
         let log = self.log_path(id);
         let cgroups = Some(CgroupDriver::Cgroupfs);
-        let runtime = Runtime::BuiltIn(BuiltIn { cgroups, no_pivot: false });
+        let runtime = Runtime::BuiltIn(BuiltIn { cgroups, ..BuiltIn::default() });
         Bundle { dir, id: id.to_owned(), config, log, runtime }
     }
 
