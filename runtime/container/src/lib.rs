@@ -31,6 +31,7 @@
 //!   undoes containers that were half made, and goes on with those that were half removed.
 
 mod attach;
+mod cdi;
 mod confine;
 mod container;
 mod containers;

@@ -1,3 +1,31 @@
-//! podloomd, the CRI server for kubelet.
+//! podloomd: the CRI server, for kubelet.
 
-fn main() {}
+mod args;
+mod configure;
+mod fault;
+mod log;
+mod notify;
+mod open;
+mod scrape;
+mod serve;
+mod settings;
+mod socket;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        None | Some(Command::Serve) => serve::run(&cli.config),
+        Some(Command::Config { what }) => configure::run(*what, &cli.config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            fault.print();
+            ExitCode::FAILURE
+        }
+    }
+}

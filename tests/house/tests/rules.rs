@@ -53,8 +53,10 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "seccomp",
             "cgroup",
         ],
-        "stats" => &["cri-api", "sandbox", "container", "image", "cgroup"],
-        "cri" => &["cri-api", "sandbox", "container", "image", "streaming", "stats"],
+        "stats" => {
+            &["cri-api", "sandbox", "container", "image", "snapshot", "cgroup", "netns"]
+        }
+        "cri" => &["cri-api", "sandbox", "container", "image", "streaming", "stats", "netns"],
         "podloomd" => &[
             "cri",
             "cri-api",

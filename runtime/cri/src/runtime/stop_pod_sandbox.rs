@@ -1,0 +1,28 @@
+//! StopPodSandbox: end a pod's containers at once, then its network and its shim.
+
+use crate::node::Cri;
+use crate::status::{Refusal, Result};
+use cri_api::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
+use sandbox::Kind;
+
+pub(super) async fn serve(
+    cri: &Cri,
+    request: StopPodSandboxRequest,
+) -> Result<StopPodSandboxResponse> {
+    let pod = match cri.pods().get(&request.pod_sandbox_id) {
+        // It was removed: what is asked for holds.
+        Err(e) if e.kind() == Kind::NotFound => return Ok(StopPodSandboxResponse {}),
+        found => found?,
+    };
+    let all = cri.clone();
+    // Both steps are done also if the caller goes away between them.
+    let work = tokio::spawn(async move {
+        if let Err(e) = all.containers().hooks().stop_pod(&pod).await {
+            tracing::warn!(pod = pod.id(), cause = %e, "a hook failed; the pod is stopped all the same");
+        }
+        all.containers().stop_all(pod.id()).await?;
+        all.pods().stop(pod.id()).await
+    });
+    work.await.map_err(|e| Refusal::task("stopping a pod", &e))??;
+    Ok(StopPodSandboxResponse {})
+}

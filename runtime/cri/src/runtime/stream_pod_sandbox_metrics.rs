@@ -1,0 +1,16 @@
+//! StreamPodSandboxMetrics: ListPodSandboxMetrics in pieces.
+
+use crate::filter;
+use crate::node::Cri;
+use crate::status::Result;
+use crate::streams::{Chunks, pieces};
+use cri_api::v1::{StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse};
+
+pub(super) async fn serve(
+    cri: &Cri,
+    _request: StreamPodSandboxMetricsRequest,
+) -> Result<Chunks<StreamPodSandboxMetricsResponse>> {
+    let found = filter::pods_of_stats(cri.pods().list(), None);
+    let all = cri.stats().metrics(found).await?;
+    Ok(pieces(all, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse { pod_sandbox_metrics }))
+}

@@ -1,0 +1,147 @@
+//! What is asked for.
+
+use crate::group::Group;
+use crate::layers::Layers;
+use crate::rate::Rates;
+use crate::{describe, metrics};
+use ::container::{Container, Containers};
+use cri_api::v1::{
+    ContainerState, ContainerStats, MetricDescriptor, PodSandboxMetrics, PodSandboxStats,
+};
+use sandbox::{Error, Kind, Result, Sandbox};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Groups whose directories are remembered; more than a node has.
+const REMEMBERED: usize = 8192;
+
+/// Usage of pods and containers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) containers: Containers,
+    pub(crate) layers: Layers,
+    pub(crate) rates: Rates,
+    groups: Mutex<HashMap<String, Group>>,
+}
+
+/// Whether there are figures of a container: it runs.
+#[must_use]
+pub fn counts(container: &Container) -> bool {
+    container.state() == ContainerState::ContainerRunning
+}
+
+impl Stats {
+    /// Usage of these containers and their pods.
+    #[must_use]
+    pub fn new(containers: Containers) -> Stats {
+        let layers = Layers::new(containers.images().clone());
+        let (rates, groups) = (Rates::default(), Mutex::default());
+        Stats { shared: Arc::new(Shared { containers, layers, rates, groups }) }
+    }
+
+    /// What containers use. Figures that cannot be had are left out.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when the work ends without an answer.
+    pub async fn containers(&self, all: Vec<Arc<Container>>) -> Result<Vec<ContainerStats>> {
+        self.blocking(move |shared| {
+            all.iter().map(|one| describe::container(shared, one)).collect()
+        })
+        .await
+    }
+
+    /// What pods use, with their containers that run.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when the work ends without an answer.
+    pub async fn pods(&self, all: Vec<Arc<Sandbox>>) -> Result<Vec<PodSandboxStats>> {
+        self.blocking(move |shared| {
+            let by_pod = shared.by_pod();
+            all.iter().map(|pod| describe::pod(shared, pod, of(&by_pod, pod))).collect()
+        })
+        .await
+    }
+
+    /// All metrics of pods and their containers.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when the work ends without an answer.
+    pub async fn metrics(&self, all: Vec<Arc<Sandbox>>) -> Result<Vec<PodSandboxMetrics>> {
+        self.blocking(move |shared| {
+            let by_pod = shared.by_pod();
+            all.iter().map(|pod| metrics::pod(shared, pod, of(&by_pod, pod))).collect()
+        })
+        .await
+    }
+
+    /// The metrics that [`Stats::metrics`] has values of.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<MetricDescriptor> {
+        metrics::descriptors()
+    }
+
+    /// Bytes and inodes of the writable layers of all containers, as last measured.
+    #[must_use]
+    pub fn writable_layers(&self) -> (u64, u64) {
+        self.shared.layers.sum(&self.shared.containers.list())
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.shared.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared));
+        done.await.map_err(|e| Error::new(Kind::Internal, "statistics", e))
+    }
+}
+
+type ByPod = HashMap<String, Vec<Arc<Container>>>;
+
+fn of<'a>(by_pod: &'a ByPod, pod: &Sandbox) -> &'a [Arc<Container>] {
+    by_pod.get(pod.id()).map_or(&[], Vec::as_slice)
+}
+
+impl Shared {
+    /// The containers that run, by pod.
+    fn by_pod(&self) -> ByPod {
+        let mut by_pod = ByPod::new();
+        for one in self.containers.list().into_iter().filter(|one| counts(one)) {
+            by_pod.entry(one.sandbox_id().to_owned()).or_default().push(one);
+        }
+        by_pod
+    }
+
+    /// The control group of a container.
+    pub(crate) fn group(&self, container: &Container) -> Option<Group> {
+        self.known(container.id(), container.cgroups_path(), container.cgroup_driver())
+    }
+
+    /// The control group that a pod's containers are below.
+    pub(crate) fn group_of_pod(&self, pod: &Sandbox) -> Option<Group> {
+        let parent = pod.cgroup_parent();
+        // Containers right below the root have no group in common.
+        if parent.trim_matches('/').is_empty() {
+            return None;
+        }
+        self.known(pod.id(), parent, pod.cgroup_driver())
+    }
+
+    fn known(&self, id: &str, path: &str, driver: cgroup::Driver) -> Option<Group> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = groups.get(id) {
+            return Some(group.clone());
+        }
+        let group = Group::find(id, path, driver)?;
+        if groups.len() >= REMEMBERED {
+            groups.clear();
+        }
+        groups.insert(id.to_owned(), group.clone());
+        Some(group)
+    }
+}
