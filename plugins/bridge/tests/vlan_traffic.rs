@@ -90,6 +90,12 @@ fn forged(lab: &Lab, more: &Value) -> Result<(), String> {
 fn vlans_are_those_of_the_reference() {
     let Some(reference) = lab::reference() else { return };
     let Some(lab) = lab_with_vlans("vlan-reference") else { return };
+    // Of the reference, 1.6 brought CNI 1.1.0; before 1.8 every port was in VLAN 1 too, and before
+    // 1.3 there were no trunks.
+    let versions = lab.plugin_of(&reference, "bridge").version("1.0.0").ok();
+    if !versions.to_string().contains("\"1.1.0\"") {
+        return lab::skip("the reference plugins installed here are too old to compare VLANs");
+    }
     let all = [
         json!({"vlan": 100}),
         json!({"vlan": 1}),
@@ -105,7 +111,7 @@ fn vlans_are_those_of_the_reference() {
         let mut conf = plain(more);
         let (pod, twin) = (lab.pod(&format!("a{index}")), lab.pod(&format!("b{index}")));
         let ours = add(&lab, &pod, &conf);
-        // Debian's knows 1.0.0.
+        // The reference of CNI 1.1.0 still knows this, which says the same.
         conf["cniVersion"] = json!("1.0.0");
         let theirs = lab.plugin_of(&reference, "bridge").add(&twin, "eth0", &conf);
         if !theirs.success() {
