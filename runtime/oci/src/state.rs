@@ -198,11 +198,16 @@ impl Dir {
         for name in [GATE, GATE_EARLY, GATE_LATE, CONFIG, RECORD] {
             self.unlink(name)?;
         }
+        let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
         match std::fs::remove_dir(&self.path) {
             Ok(()) => Ok(()),
+            // By another command, which did not wait for this one any longer.
+            Err(error) if gone(&error) => Ok(()),
             // Something else is in it: a file half written, or what an operator put there.
-            Err(_) => std::fs::remove_dir_all(&self.path)
-                .map_err(|error| Error::path(&self.path, "remove", &error)),
+            Err(_) => match std::fs::remove_dir_all(&self.path) {
+                Err(error) if !gone(&error) => Err(Error::path(&self.path, "remove", &error)),
+                _ => Ok(()),
+            },
         }
     }
 

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use support::{PATIENCE, Room, errors, text, wait};
 
 /// At how many moments of its work each command is killed.
-const STEPS: u32 = 20;
+fn steps() -> u32 {
+    let given = std::env::var("PODLOOM_STEPS").ok().and_then(|steps| steps.parse().ok());
+    given.unwrap_or(20)
+}
 
 fn begin(room: &Room, args: &[&str]) -> Child {
     let mut command = room.command(args);
@@ -32,7 +35,7 @@ fn time_of(room: &Room, args: &[&str]) -> Duration {
 fn cut(room: &Room, args: &[&str], whole: Duration, step: u32) {
     let args: Vec<&str> = args.iter().copied().chain([room.id.as_str()]).collect();
     let mut child = begin(room, &args);
-    std::thread::sleep(whole * step / STEPS);
+    std::thread::sleep(whole * step / steps());
     let _ = child.kill();
     wait(&mut child, PATIENCE).expect("it ends");
 }
@@ -45,7 +48,7 @@ fn start_killed_at_any_time_has_started_it_or_not() {
     room.ok(&["create"]);
     let whole = time_of(&room, &["start"]);
     room.ok(&["delete", "--force"]);
-    for step in 0..STEPS {
+    for step in 0..steps() {
         let _ = std::fs::remove_file(&mark);
         room.ok(&["create"]);
         cut(&room, &["start"], whole, step);
@@ -76,7 +79,7 @@ fn delete_killed_at_any_time_is_done_by_the_next() {
     };
     make();
     let whole = time_of(&room, &["delete", "--force"]);
-    for step in 0..STEPS {
+    for step in 0..steps() {
         let pid = make();
         cut(&room, &["delete", "--force"], whole, step);
         room.ok(&["delete", "--force"]);
@@ -98,7 +101,7 @@ fn delete_killed_at_any_time_leaves_no_process() {
     };
     make();
     let whole = time_of(&room, &["delete", "--force"]);
-    for step in 0..STEPS / 2 {
+    for step in 0..steps() / 2 {
         make();
         cut(&room, &["delete", "--force"], whole, step * 2);
         room.ok(&["delete", "--force"]);

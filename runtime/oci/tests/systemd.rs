@@ -150,7 +150,7 @@ fn the_scope_of_another_container_is_left_alone() {
 /// remove: a scope that nobody has recorded ends with its process.
 #[test]
 fn create_killed_at_any_time_leaves_no_scope() {
-    const STEPS: u32 = 16;
+    const STEPS: u32 = 10;
     let Some(it) = Scoped::new("sleep 100") else { return };
     let begun = Instant::now();
     it.ok(&["create"]);
