@@ -56,6 +56,10 @@ impl Shim {
         let subject = format!("shim {}", dir.display());
         let socket = connect(dir).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => gone(&subject),
+            std::io::ErrorKind::WouldBlock => {
+                Error::new(Kind::Unavailable, &subject, "the shim takes no connections")
+                    .advise("it hangs; kill it to lose its containers and make the pod anew")
+            }
             _ => io(&subject, "connect", error),
         })?;
         let connection = Connection::new(subject, socket)?;
@@ -77,9 +81,14 @@ fn short(dir: &Path) -> std::io::Result<(OwnedFd, String)> {
     Ok((fd, path))
 }
 
+/// Connects without waiting: a shim that is stopped takes no connections.
 fn connect(dir: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let (_dir, path) = short(dir)?;
-    UnixStream::connect(path)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 impl Spawn {
