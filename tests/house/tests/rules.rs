@@ -14,7 +14,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "podlink" => &["cni-types", "cni-plugin", "netlink", "sysctl", "veth"],
         "libcni" => &["cni-types", "cni-exec"],
         "registry" | "store" | "layer" => &["content-digest"],
-        "podloom" => &["libcni", "cni-types", "cni-exec", "netns", "image"],
+        "podloom" => &["libcni", "cni-types", "cni-exec", "netns", "image", "cri-api", "streaming"],
         plugin if plugin.starts_with("plugin-") => &[
             "cni-types",
             "cni-plugin",
@@ -53,9 +53,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "seccomp",
             "cgroup",
         ],
-        "stats" => {
-            &["cri-api", "sandbox", "container", "image", "snapshot", "cgroup", "netns"]
-        }
+        "stats" => &["cri-api", "sandbox", "container", "image", "snapshot", "cgroup", "netns"],
         "cri" => &["cri-api", "sandbox", "container", "image", "streaming", "stats", "netns"],
         "podloomd" => &[
             "cri",
