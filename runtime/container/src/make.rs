@@ -7,7 +7,9 @@ use crate::record::{RECORD, Record};
 use crate::shared::Shared;
 use crate::spec::{self, Access, Bind, Identity, Inputs, OfPod, Pid};
 use crate::wish::{PidWish, Wish};
-use crate::{Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, watch};
+use crate::{
+    Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, watch,
+};
 use cri_api::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use image::{Digest, ImageConfig};
 use runtime_spec::Spec;
@@ -243,7 +245,9 @@ impl Job {
                     true => CgroupDriver::Systemd,
                     false => CgroupDriver::Cgroupfs,
                 });
-                built_in.filters.get_or_insert_with(|| self.shared.settings.run_dir.join("filters"));
+                built_in
+                    .filters
+                    .get_or_insert_with(|| self.shared.settings.run_dir.join("filters"));
                 Runtime::BuiltIn(built_in)
             }
             Runtime::Program(mut program) => {

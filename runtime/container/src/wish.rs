@@ -1,7 +1,7 @@
 //! What a container is to be: its configuration, read once and found valid.
 
 use crate::spec::{self, Wanted, WantedDevice};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, cdi};
 use cri_api::v1::{
     ContainerConfig, ContainerMetadata, LinuxContainerSecurityContext, NamespaceMode,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Wish {
     pub(crate) log_path: Option<PathBuf>,
     pub(crate) mounts: Vec<Wanted>,
     pub(crate) devices: Vec<WantedDevice>,
+    /// Devices by name.
+    pub(crate) cdi: Vec<String>,
     pub(crate) pid: PidWish,
 }
 
@@ -84,6 +86,7 @@ impl Wish {
             log_path: log_path(log_dir, &config.log_path)?,
             mounts: spec::wanted_mounts(&config.mounts)?,
             devices: spec::wanted_devices(&config.devices)?,
+            cdi: cdi::wanted(&config)?,
             pid,
             context,
             config,

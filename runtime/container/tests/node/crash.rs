@@ -37,7 +37,8 @@ fn containers_go_on_and_their_ends_are_true() {
             list
         };
         let (mut running, mut exited) = (recovered.running, recovered.exited);
-        (running.sort(), exited.sort());
+        running.sort();
+        exited.sort();
         assert_eq!(running, sorted(&[stays, made]));
         assert_eq!(exited, sorted(&[ends, over]));
         assert_eq!(node.ended(ends).await, (42, "Error".to_owned()), "the true one");

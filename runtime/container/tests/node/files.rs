@@ -2,7 +2,10 @@
 
 use crate::stage::{BOX, Stage, busybox, node_dir, script, secured, waiting};
 use container::Kind;
-use cri_api::v1::{ContainerConfig, Device, ImageSpec, Mount, MountPropagation};
+use cri_api::v1::{
+    CdiDevice, ContainerConfig, Device, IdMapping, ImageSpec, Mount, MountPropagation,
+    NamespaceMode, UserNamespace,
+};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -262,6 +265,86 @@ fn devices_are_granted() {
             config.devices = vec![device(wrong, "", "rwm")];
             assert_eq!(node.refused(&pod, config).await.kind(), Kind::Invalid, "{wrong}");
         }
+        node.remove(&pod).await;
+    });
+    stage.assert_clean();
+}
+
+#[test]
+fn user_namespaces_own_their_files() {
+    let stage = Stage::new("c-userns");
+    let shared = node_dir(&stage, "shared");
+    fs::write(shared.join("file"), "of the node\n").expect("file");
+    let image = busybox(&json!({"Volumes": {"/new": {}}}));
+    stage.make_network();
+    stage.run(async {
+        let (node, _) = stage.open_with(&[(BOX, &image)]).await;
+        let ids = vec![IdMapping { host_id: 700_000, container_id: 0, length: 65_536 }];
+        let config = crate::stage::with_spaces(crate::stage::pod("userns"), |spaces| {
+            spaces.network = NamespaceMode::Pod.into();
+            spaces.userns_options = Some(UserNamespace {
+                mode: NamespaceMode::Pod.into(),
+                uids: ids.clone(),
+                gids: ids.clone(),
+            });
+        });
+        let pod = node.pods.run(config, "").await.expect("pod");
+        let mapped = Mount {
+            uid_mappings: ids.clone(),
+            gid_mappings: ids.clone(),
+            ..mount(&shared, "/mapped")
+        };
+        let id = node.start(&pod, with(waiting("c"), vec![mapped, of_image("", "/whole")])).await;
+        assert_eq!(
+            node.sh(&id, "tr -s ' ' < /proc/self/uid_map | cut -d' ' -f2-4").await,
+            "0 700000 65536"
+        );
+        let owners = "stat -c %u:%g /bin/busybox /new /mapped/file /whole/bin/busybox";
+        assert_eq!(node.sh(&id, owners).await, ["0:0"; 4].join("\n"));
+        node.sh(&id, "touch /x /mapped/made /new/x /dev/shm/x && echo x > /dev/null").await;
+        let meta = fs::metadata(shared.join("made")).expect("made");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 0, "idmapped");
+        let pid = node.containers.get(&id).expect("container").status().pid;
+        let meta = fs::metadata(format!("/proc/{pid}")).expect("process");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 700_000);
+        let app = secured(waiting("app"), |c| c.run_as_username = "app".to_owned());
+        let app = node.start(&pod, app).await;
+        assert_eq!(node.sh(&app, "id -u; id -G").await, "1000\n1001 50000");
+        node.remove(&pod).await;
+    });
+    stage.assert_clean();
+}
+
+#[test]
+fn devices_are_injected_by_name() {
+    let stage = Stage::new("c-cdi");
+    let shared = node_dir(&stage, "shared");
+    fs::write(shared.join("lib"), "library\n").expect("file");
+    let dir = node_dir(&stage, "cdi");
+    let yaml = format!(
+        "cdiVersion: 0.6.0\nkind: vendor.com/gpu\ncontainerEdits:\n  env: [DRIVER=1]\ndevices:\n\
+         - name: one\n  containerEdits:\n    env:\n    - GPU=one\n    deviceNodes:\n    \
+         - path: /dev/gpu\n      hostPath: /dev/vcs\n    mounts:\n    - hostPath: {}\n      \
+         containerPath: /lib\n",
+        shared.display()
+    );
+    fs::write(dir.join("vendor.yaml"), yaml).expect("file");
+    fs::write(dir.join("broken.json"), "{").expect("file");
+    stage.run(async {
+        let node = stage.open().await;
+        let pod = node.pod("cdi").await;
+        let named = |container: &str, device: &str| {
+            let mut config = waiting(container);
+            config.cdi_devices = vec![CdiDevice { name: device.to_owned() }];
+            config
+        };
+        let id = node.start(&pod, named("c", "vendor.com/gpu=one")).await;
+        let said =
+            node.sh(&id, "echo $DRIVER $GPU; cat /lib/lib; head -c 1 /dev/gpu > /dev/null").await;
+        assert_eq!(said, "1 one\nlibrary");
+        let e = node.refused(&pod, named("none", "vendor.com/gpu=two")).await;
+        assert_eq!(e.kind(), Kind::Invalid);
+        assert!(e.to_string().contains("broken.json"), "{e}");
         node.remove(&pod).await;
     });
     stage.assert_clean();

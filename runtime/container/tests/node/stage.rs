@@ -12,6 +12,7 @@ use images::{Image, Layer, Packing, Style};
 use sandbox::{Networks, Sandboxes};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,23 @@ impl Stage {
             ..sandbox::Settings::new(lab::podloom_shim())
         };
         Stage { lab, settings, pods }
+    }
+
+    /// A network for pods with a namespace of their own, whose plugin only says what it would do.
+    pub(crate) fn make_network(&self) {
+        let (conf, bin) = (&self.pods.networks.conf_dir, &self.pods.networks.plugin_dirs[0]);
+        fs::create_dir_all(conf).expect("net.d");
+        fs::create_dir_all(bin).expect("bin");
+        let list = json!({"cniVersion": "1.1.0", "name": "said", "plugins": [{"type": "said"}]});
+        fs::write(conf.join("10-said.conflist"), list.to_string()).expect("list");
+        let result = json!({"cniVersion": "1.1.0",
+            "interfaces": [{"name": "eth0", "sandbox": "/pod"}],
+            "ips": [{"address": "10.9.9.9/24", "interface": 0}]});
+        let text =
+            format!("#!/bin/sh\ncat > /dev/null\ntest $CNI_COMMAND != ADD || echo '{result}'\n");
+        let path = bin.join("said");
+        fs::write(&path, text).expect("plugin");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("mode");
     }
 
     /// Runs `work` on the node.
