@@ -1,6 +1,7 @@
 //! The command line as it is typed.
 
 pub(crate) use crate::image::args::Image;
+pub(crate) use crate::runtime::args::Runtime;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -10,16 +11,18 @@ Exit codes:
   0    done
   1    a plugin failed, or printed what is no answer
   2    the command line is wrong
-  3    there is no such network, attachment, plugin or image
+  3    there is no such network, attachment, plugin, image, pod or container
   4    a configuration, image or archive is invalid or refused, or does not fit what is asked
   5    the record of an attachment, a lock or the image store cannot be used
   6    status: a network cannot serve ADD
   7    check: the attachment is not as ADD left it
   8    a registry denies, cannot be reached, is too slow, or sends something else than it should
-  124  a plugin did not answer in time and was killed
-  130  interrupted; what had been begun was undone, or goes on the next time (image pull)";
+  9    the daemon or a stream of it cannot be reached, or broke off
+  124  a plugin did not answer in time and was killed, or the daemon did not
+  130  interrupted; what had been begun was undone, or goes on the next time (image pull)
+exec and run --rm end with the exit code of the command in the container.";
 
-/// podloom: pod networking and images on this node.
+/// podloom: pods, their networks and their images on this node.
 #[derive(Debug, Parser)]
 #[command(name = "podloom", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -35,6 +38,9 @@ pub(crate) enum Area {
     Net(Box<Net>),
     /// Images of this node.
     Image(Box<Image>),
+    /// Pods and containers, by way of the daemon.
+    #[command(flatten)]
+    Runtime(Box<Runtime>),
 }
 
 /// `podloom net`.

@@ -59,6 +59,11 @@ impl Fault {
         Some(first)
     }
 
+    /// Whether this command would end with `code`.
+    pub(crate) fn is(&self, code: u8) -> bool {
+        self.code == code
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

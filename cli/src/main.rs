@@ -6,6 +6,7 @@ mod fault;
 mod image;
 mod net;
 mod print;
+mod runtime;
 
 use args::{Area, Cli};
 use clap::Parser;
@@ -14,11 +15,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (form, outcome) = match cli.area {
-        Area::Net(net) => (net.place.output, net::run(*net)),
-        Area::Image(image) => (image.place.output.fault_form(), image::run(*image)),
+        Area::Net(net) => (net.place.output, net::run(*net).map(|()| ExitCode::SUCCESS)),
+        Area::Image(image) => {
+            (image.place.output.fault_form(), image::run(*image).map(|()| ExitCode::SUCCESS))
+        }
+        Area::Runtime(wanted) => (runtime::fault_form(&wanted), runtime::run(*wanted)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fault) => {
             print::fault(&fault, form);
             fault.exit_code()

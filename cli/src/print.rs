@@ -62,6 +62,19 @@ pub(crate) fn out(text: &str) -> Result<()> {
     Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())?)
 }
 
+/// Passes bytes on to standard output.
+pub(crate) fn out_bytes(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    Ok(stdout.write_all(bytes).and_then(|()| stdout.flush())?)
+}
+
+/// Passes bytes on to standard error.
+pub(crate) fn error_bytes(bytes: &[u8]) -> Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    let failed = |e: std::io::Error| Fault::new(1, "standard error", e.to_string());
+    stderr.write_all(bytes).and_then(|()| stderr.flush()).map_err(failed)
+}
+
 /// Prints a document to standard output.
 pub(crate) fn json(doc: &Value) -> Result<()> {
     out(&format!("{doc:#}\n"))

@@ -6,6 +6,8 @@ mod pull;
 mod show;
 mod transfer;
 
+pub(crate) use progress::bytes;
+
 use crate::fault::{Fault, Result};
 use crate::print;
 use args::{Image, ImageCommand, ImagePlace, ListForm, RmArgs};

@@ -125,7 +125,7 @@ fn rate(here: u64, elapsed: Duration) -> String {
 }
 
 /// Bytes for people: powers of 1000, three digits.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut unit = 0;
     let mut scaled = count.saturating_mul(10);

@@ -13,7 +13,8 @@ const VERSION: u16 = 3;
 
 const SYN_STREAM: u16 = 1;
 const SYN_REPLY: u16 = 2;
-const RST_STREAM: u16 = 3;
+/// The kind of frame that ends a stream in both directions.
+pub const RST_STREAM: u16 = 3;
 const SETTINGS: u16 = 4;
 const PING: u16 = 6;
 const GOAWAY: u16 = 7;
@@ -165,6 +166,12 @@ pub fn data(stream: u32, flags: u8, length: usize) -> [u8; HEAD] {
     let [a, b, c, d] = stream.to_be_bytes();
     let [_, e, f, g] = (length as u32).to_be_bytes();
     [a, b, c, d, flags, e, f, g]
+}
+
+/// Opens a client's stream, with its compressed headers.
+pub fn syn_stream(stream: u32, headers: &[u8]) -> Vec<u8> {
+    // No associated stream, no priority.
+    write(SYN_STREAM, &[&stream.to_be_bytes(), &[0; 6], headers])
 }
 
 /// Accepts a stream, with its compressed headers.
