@@ -190,7 +190,8 @@ fn a_thousand_containers_are_listed_and_cost_the_others_nothing() {
         let record = record.replace(&format!("\"{}\"", room.id), &format!("\"{id}\""));
         std::fs::write(dir.join("state.json"), record).expect("a record");
     }
-    let shown = text(&room.run(&["list", "--format", "json"]));
+    // A minute is for machines without a processor's help.
+    let shown = text(&room.run_within(&["list", "--format", "json"], PATIENCE * 3));
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("a list");
     let running = |one: &&serde_json::Value| one["status"] == "running";
     assert_eq!(shown.as_array().expect("a list").iter().filter(running).count(), COUNT + 1);
