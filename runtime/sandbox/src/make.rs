@@ -36,12 +36,14 @@ pub(crate) async fn run(
     match shared.names.take(&name, &id, request)? {
         Turn::Take(id) => Ok(id),
         Turn::Join { id, outcome } => {
-            let joined = tokio::time::timeout(shared.settings.join_deadline, told(outcome));
-            joined.await.unwrap_or_else(|_| {
-                let stage = shared.stages.describe(&id);
-                let cause = format!("is being made by an earlier call, {stage}");
-                Err(Error::new(Kind::Deadline, &name, cause).with_advice("ask again"))
-            })
+            let joined = tokio::time::timeout(shared.settings.join_deadline, told(outcome)).await;
+            if let Ok(outcome) = joined {
+                shared.names.told(&name);
+                return outcome;
+            }
+            let stage = shared.stages.describe(&id);
+            let cause = format!("is being made by an earlier call, {stage}");
+            Err(Error::new(Kind::Deadline, &name, cause).with_advice("ask again"))
         }
         Turn::Make(sender) => {
             let outcome = sender.subscribe();
@@ -67,23 +69,14 @@ impl Job {
         let (shared, id, name) = (&self.shared, &self.id, &self.wish.name);
         let outcome = self.make().await;
         shared.stages.clear(id);
-        let outcome = match outcome {
-            Ok(()) => {
-                shared.names.made(name, id);
-                Ok(id.clone())
+        if let Err(e) = &outcome {
+            tracing::warn!(pod = id, name = %name, error = %e, "pod was not made");
+            // One that could not be undone is listed, and whoever lists it will remove it.
+            if shared.pod(id).is_none() {
+                shared.names.free(name, id);
             }
-            Err(e) => {
-                tracing::warn!(pod = id, name = %name, error = %e, "pod was not made");
-                if shared.pod(id).is_none() {
-                    shared.names.free(name, id);
-                } else {
-                    // It could not be undone: whoever lists it will stop and remove it.
-                    shared.names.made(name, id);
-                    shared.names.told(name);
-                }
-                Err(e)
-            }
-        };
+        }
+        let outcome = outcome.map(|()| id.clone());
         sender.send_replace(Some(outcome));
     }
 
@@ -107,10 +100,17 @@ impl Job {
                     status.boot_id.clone_from(&self.shared.boot_id);
                     status.reason = reason;
                 });
-                self.shared.add(&pod);
+                self.publish(&pod);
+                self.shared.names.told(&self.wish.name);
                 Err(failed.and([e]).and(noted.err()))
             }
         }
+    }
+
+    /// From here on others see the pod. Its name is its own by then: who sees it may remove it.
+    fn publish(&self, pod: &Arc<Sandbox>) {
+        self.shared.names.made(&self.wish.name, &self.id);
+        self.shared.add(pod);
     }
 
     fn record(&self, lines: &[Line]) -> Result<Record> {
@@ -288,7 +288,7 @@ impl Job {
         })
         .await?;
         tracing::trace!(pod = self.id, step = "ready");
-        self.shared.add(&pod);
+        self.publish(&pod);
         crate::watch::begin(&self.shared, &pod);
         self.shared.tell(&self.id, Change::Ready);
         Ok(())

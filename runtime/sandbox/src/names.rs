@@ -26,6 +26,13 @@ enum Holder<R> {
     },
 }
 
+impl<R> Holder<R> {
+    /// Whether who makes it ended without an outcome, by a panic.
+    fn is_orphan(&self) -> bool {
+        matches!(self, Holder::Making { outcome, .. } if outcome.has_changed().is_err())
+    }
+}
+
 /// What a caller is to do.
 #[derive(Debug)]
 pub enum Turn {
@@ -64,7 +71,7 @@ impl<N: Clone + Display + Eq + Hash, R: PartialEq> Names<N, R> {
     /// # Errors
     /// [`Kind::AlreadyExists`] when another request has it.
     pub fn take(&self, name: &N, id: &str, request: Arc<R>) -> Result<Turn> {
-        self.with(|holders| match holders.get_mut(name) {
+        self.with(|holders| match holders.get_mut(name).filter(|holder| !holder.is_orphan()) {
             None => {
                 let (sender, outcome) = watch::channel(None);
                 let id = id.to_owned();
@@ -180,9 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_whose_maker_died_is_free() {
+        let names: Names<String, String> = Names::default();
+        let turn = names.take(&name(), "a", asked("x")).expect("free");
+        assert!(names.take(&name(), "b", asked("y")).is_err(), "it is being made");
+        drop(turn);
+        assert!(matches!(names.take(&name(), "b", asked("y")), Ok(Turn::Make(_))));
+    }
+
+    #[test]
     fn the_second_caller_joins_and_an_orphan_is_taken_once() {
         let names: Names<String, String> = Names::default();
-        assert!(matches!(names.take(&name(), "a", asked("x")), Ok(Turn::Make(_))));
+        let _making = names.take(&name(), "a", asked("x")).expect("free");
         assert!(
             matches!(names.take(&name(), "b", asked("x")), Ok(Turn::Join { id, .. }) if id == "a")
         );
@@ -201,7 +217,7 @@ mod tests {
     #[test]
     fn what_was_told_is_not_given_twice() {
         let names: Names<String, String> = Names::default();
-        assert!(names.take(&name(), "a", asked("x")).is_ok());
+        let _making = names.take(&name(), "a", asked("x")).expect("free");
         names.made(&name(), "a");
         names.told(&name());
         assert!(names.take(&name(), "b", asked("x")).is_err());

@@ -6,7 +6,7 @@ use crate::record::Planned;
 use crate::settings::Settings;
 use crate::stage::{Stages, Teller};
 use crate::wish::Wish;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, space};
 use cni_types::{Attachment, CniResult};
 use libcni::{Cni, NetworkList, Pod, Programs, Records, Valid};
 use std::net::IpAddr;
@@ -205,17 +205,19 @@ impl Plumbing {
     /// # Errors
     /// The first failure, the others beside it; everything has been tried.
     pub(crate) async fn collect(&self, lives: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<()> {
-        let keep = |r: &libcni::Record| !self.is_ours(r) || lives(&r.container_id);
+        // A namespace that is there may be another daemon's pod, whose records are elsewhere.
+        let keep = |r: &libcni::Record| {
+            !self.is_ours(r) || lives(&r.container_id) || space::is_net(Path::new(&r.netns))
+        };
         let mut errors = Vec::new();
         // With the configuration of their ADD: theirs may not be the directory's any more.
         for record in self.records().await? {
             if keep(&record) {
                 continue;
             }
-            let netns = Some(record.netns.as_str()).filter(|path| Path::new(path).exists());
             let line = Planned { network: record.network.clone(), ifname: record.ifname.clone() };
             let (id, line) = (&record.container_id, (&line, Unrecorded::Free));
-            let done = self.detach_one(id, line, netns.unwrap_or_default());
+            let done = self.detach_one(id, line, "");
             errors.extend(done.await.map_err(|e| fault("networks", &e)).err());
         }
         for list in &self.conf.load()?.lists {
