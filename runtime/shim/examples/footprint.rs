@@ -109,6 +109,31 @@ impl Bench {
     }
 }
 
+/// A hundred processes at once, and a container that writes 100 MB.
+async fn work(shim: &Shim) -> Outcome<()> {
+    let process = |text: &str| {
+        json!({"cwd": "/", "env": ["PATH=/bin"],
+        "args": ["/bin/busybox", "sh", "-c", text]})
+    };
+    let mut all = Vec::new();
+    for number in 0..100 {
+        let (shim, process) = (shim.clone(), process("busybox true"));
+        all.push(tokio::spawn(async move {
+            let name = format!("w{number}");
+            shim.exec("c", &name, process, Descriptors::default()).await?.wait().await
+        }));
+    }
+    for one in all {
+        one.await??;
+    }
+    let writes = process("exec busybox seq 1 14000000 > /proc/1/fd/1");
+    let began = Instant::now();
+    let exit = shim.exec("c", "writes", writes, Descriptors::default()).await?.wait().await?;
+    let size = std::fs::metadata(shim.dir().join("log"))?.len();
+    println!("{size} bytes of log in {:?}, status {}", began.elapsed(), exit.code);
+    Ok(())
+}
+
 /// Resident and proportional size of a process, in KiB, and how much of the latter is its own.
 fn sizes(pid: i32) -> Outcome<[u64; 3]> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -141,6 +166,12 @@ async fn main() -> Outcome<()> {
     );
     for (times, name) in bench.times.into_iter().zip(NAMES) {
         times.print(name);
+    }
+    if let Some(shim) = shims.first() {
+        work(shim).await?;
+        tokio::time::sleep(IDLE).await;
+        let [rss, pss, own] = sizes(shim.about().pid)?;
+        println!("after work: RSS {rss} KiB, PSS {pss} KiB, of it {own} KiB not shared");
     }
     for shim in shims {
         let net = shim.dir().join("net");

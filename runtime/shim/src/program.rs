@@ -5,7 +5,8 @@ use crate::error::{Result, io};
 use cgroup::{Cgroup, Layout, Paths, Place, RelPath};
 use oci::Streams;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde_json::Value;
 use shim_protocol::{Error, Kind};
@@ -222,14 +223,19 @@ fn failed(subject: String, log: &str, status: std::process::ExitStatus) -> Error
 struct Console {
     listener: UnixListener,
     path: String,
+    /// Open as long as the path is used.
+    _dir: OwnedFd,
 }
 
 impl Console {
     fn listen(files: &Files) -> Result<Console> {
-        // By a short path: the directory's own may be longer than the name of a socket can be.
-        let path = files.path("tty");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&files.dir, flags, Mode::empty())
+            .map_err(|errno| io(files.dir.display().to_string(), "open", errno))?;
+        // The directory's own path may be longer than the name of a socket can be.
+        let path = format!("/proc/{}/fd/{}/tty", std::process::id(), dir.as_raw_fd());
         let listener = UnixListener::bind(&path).map_err(|error| io(&path, "listen", error))?;
-        Ok(Console { listener, path })
+        Ok(Console { listener, path, _dir: dir })
     }
 
     /// The terminal, which was sent by now.

@@ -76,6 +76,23 @@ async fn a_full_log_does_not_stop_the_container() {
 }
 
 #[tokio::test]
+async fn a_container_that_writes_more_than_it_may_is_held_back() {
+    let Some(room) = Room::new() else { return };
+    let shim = room.spawn().await;
+    // Twice what a pipe holds, and then some.
+    let bundle = room.bundle("c", "seq 1 50000");
+    let mut create = bundle.create();
+    create.stdio.log = Some(Log { path: bundle.log.clone(), max_bytes: 0, max_rate: 65536 });
+    shim.create(&create).await.expect("a container");
+    let began = std::time::Instant::now();
+    shim.start("c").await.expect("started");
+    shim.wait("c").await.expect("its end");
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(bundle.lines().len(), 50_000, "nothing is lost by it");
+    shim.shutdown(true).await.expect("ended");
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_made_is_told_before_there_is_a_container() {
     let Some(room) = Room::new() else { return };
     let shim = room.spawn().await;
