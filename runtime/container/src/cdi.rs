@@ -79,8 +79,8 @@ pub(crate) fn edits(dirs: &[PathBuf], names: &[String]) -> Result<Vec<Edits>> {
     let mut common = BTreeSet::new();
     for name in names {
         let (kind, device) = parts(name).unwrap_or_default();
-        let having = files.iter().enumerate().filter(|(_, file)| file.has(kind, device));
-        let Some((at, file)) = having.last() else {
+        let mut having = files.iter().enumerate().filter(|(_, file)| file.has(kind, device));
+        let Some((at, file)) = having.next_back() else {
             let listed = dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
             let cause = format!("no file in {} has it", listed.join(", "));
             let e = Error::new(Kind::Invalid, format!("CDI device {name:?}"), cause);

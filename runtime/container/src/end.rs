@@ -78,7 +78,14 @@ async fn stop_one(shared: &Arc<Shared>, container: &Arc<Container>, grace: Durat
             return Ok(());
         }
     }
-    unless_ended(shared.ask(id, shim.kill(id, signal::KILL, Whom::All)).await)?;
+    match shared.ask(id, shim.kill(id, signal::KILL, Whom::All)).await {
+        // The shim keeps what it made until that is removed: it never had this one, or is gone.
+        Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Unavailable) => {
+            watch::lost(shared, container, 0).await;
+            return Ok(());
+        }
+        other => unless_ended(other)?,
+    }
     if timeout(shared.settings.kill_deadline, container.ended()).await.is_ok() {
         return Ok(());
     }

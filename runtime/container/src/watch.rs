@@ -11,6 +11,7 @@ use shim_client::Shim;
 use shim_protocol::{Event, Exit};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use tokio::task::JoinSet;
 
 /// Exit status of a container whose shim was lost: it was killed.
 const KILLED: i32 = 137;
@@ -26,6 +27,7 @@ pub(crate) fn listen(shared: &Arc<Shared>, pod: &Sandbox, shim: &Shim) {
     let mut events = shim.events();
     let (weak, process) = (Arc::downgrade(shared), shim.about().pid);
     tokio::spawn(async move {
+        let mut noting = JoinSet::new();
         while let Some(event) = events.next().await {
             let Some(shared) = weak.upgrade() else { return };
             if let Event::Exited(exit) = event
@@ -33,9 +35,12 @@ pub(crate) fn listen(shared: &Arc<Shared>, pod: &Sandbox, shim: &Shim) {
                 && let Ok(container) = shared.get(&exit.id)
             {
                 // Its own task: one that is being started must not hold up others.
-                tokio::spawn(async move { exited(&shared, &container, &exit).await });
+                noting.spawn(async move { exited(&shared, &container, &exit).await });
             }
+            while noting.try_join_next().is_some() {}
         }
+        // What the shim told counts, also when it is gone before that is noted.
+        while noting.join_next().await.is_some() {}
         let Some(shared) = weak.upgrade() else { return };
         shared.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         for container in shared.of_pod(&id) {

@@ -250,3 +250,6 @@ fn annotations(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     all.extend(own.map(|(name, value)| (format!("io.kubernetes.cri.{name}"), value)));
     all
 }
+
+#[cfg(test)]
+mod build_tests;

@@ -5,6 +5,7 @@
 mod commands;
 mod crash;
 mod files;
+mod hooked;
 mod life;
 mod limits;
 mod many;
