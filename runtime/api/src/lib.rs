@@ -9,4 +9,5 @@
     clippy::too_many_lines,
     reason = "generated; proto/v1.proto has the documentation"
 )]
+#[rustfmt::skip]
 pub mod v1;

@@ -1,6 +1,7 @@
 //! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check.
 
 use house::{members, read, root, shown, sources};
+use std::path::PathBuf;
 
 /// Which workspace crate may link which; anything else is a new arrow and needs a line here and
 /// in ARCHITECTURE.md.
@@ -107,7 +108,9 @@ fn nothing_that_ships_depends_on_the_lab() {
 
 #[test]
 fn files_stay_readable_in_one_sitting() {
-    for path in sources() {
+    // Generated, and read as `proto/v1.proto`.
+    let written = |path: &PathBuf| !path.ends_with("runtime/api/src/v1.rs");
+    for path in sources().into_iter().filter(written) {
         let lines = read(&path).lines().count();
         assert!(lines <= 500, "{}: {lines} lines, at most 500; cut it by subject", shown(&path));
     }
