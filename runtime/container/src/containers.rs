@@ -1,5 +1,7 @@
 //! All containers of the node.
 
+#[cfg(doc)]
+use crate::Kind;
 use crate::container::Container;
 use crate::events::Event;
 use crate::process::{Attach, Exec, Output, Process};

@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::events::Change;
 use crate::hooks::Peer;
 use crate::shared::Shared;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, watch};
 use cri_api::v1::ContainerState;
 use std::sync::Arc;
 
@@ -54,27 +54,8 @@ async fn begin(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<()> {
 
 /// Notes that the process was never executed. Of a shim that gives no answer that is not known.
 async fn failed(shared: &Arc<Shared>, container: &Arc<Container>, e: &Error) {
-    if matches!(e.kind(), Kind::Deadline | Kind::Unavailable) {
-        return;
-    }
-    let changed = container.change(|status| {
-        if status.state() == ContainerState::ContainerExited {
-            return false;
-        }
-        status.set_state(ContainerState::ContainerExited);
-        status.pid = 0;
-        status.finished_at = sandbox::now();
-        status.exit_code = NOT_STARTED;
-        status.reason = "StartError".to_owned();
-        status.message = e.to_string();
-        true
-    });
-    match changed.await {
-        Ok(true) => shared.tell(container, Change::Stopped),
-        Ok(false) => {}
-        Err(e) => {
-            tracing::error!(container = container.id(), error = %e, "its status was not written");
-            shared.tell(container, Change::Stopped);
-        }
+    if !matches!(e.kind(), Kind::Deadline | Kind::Unavailable) {
+        let end = (NOT_STARTED, "StartError", e.to_string());
+        watch::end_without_exit(shared, container, end).await;
     }
 }

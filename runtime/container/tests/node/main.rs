@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod files;
 mod hooked;
+mod hostile;
 mod life;
 mod limits;
 mod many;
