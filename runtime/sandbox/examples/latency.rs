@@ -1,16 +1,63 @@
 //! How long pods take to be made, stopped and removed: `cargo run --release -p sandbox --example
 //! latency [ROUNDS] [AT ONCE]`, with the release builds of plugins and shim in
 //! `PODLOOM_CNI_BIN_DIR` and `PODLOOM_BIN_DIR`. Bridge, host-local, portmap; a node of its own.
+//! With `STEPS=1` it tells when each step of the last pod came.
 
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
 use cri_api::v1::{PodSandboxConfig, PodSandboxMetadata, PortMapping};
 use sandbox::{Networks, Sandboxes, Settings};
 use serde_json::json;
+use std::fmt::Debug;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Notes when each step comes.
+struct Steps(Arc<Mutex<Vec<(Instant, String)>>>);
+
+impl tracing::Subscriber for Steps {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sandbox")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
+                if field.name() != "pod" {
+                    self.0.push_str(&format!("{}={value:?} ", field.name()));
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), text.0));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Prints the steps since the last pod was begun.
+fn print_steps(steps: &[(Instant, String)]) {
+    let begin = steps.iter().rposition(|(_, text)| text.contains("writing its record"));
+    let last = &steps[begin.unwrap_or_default()..];
+    let mut before = last.first().map_or_else(Instant::now, |(at, _)| *at);
+    for (at, text) in last {
+        println!("{:8.3} ms  {text}", (*at - before).as_secs_f64() * 1000.0);
+        before = *at;
+    }
+}
 
 /// Rounds that are not counted.
 const WARM: usize = 3;
@@ -99,6 +146,10 @@ fn main() -> Outcome<()> {
         {"type": "portmap", "capabilities": {"portMappings": true}},
     ]});
     std::fs::write(lab.conf_dir().join("10-podnet.conflist"), list.to_string())?;
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    if std::env::var_os("STEPS").is_some() {
+        tracing::subscriber::set_global_default(Steps(steps.clone()))?;
+    }
     let begin = Instant::now();
     let figures = lab.node().run(|| -> Outcome<_> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -112,5 +163,6 @@ fn main() -> Outcome<()> {
         let part = |percent: usize| times[(times.len() - 1) * percent / 100];
         println!("{name:8} p50 {:6.2}  p90 {:6.2}  p99 {:6.2} ms", part(50), part(90), part(99));
     }
+    print_steps(&steps.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(())
 }

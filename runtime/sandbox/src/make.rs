@@ -150,7 +150,7 @@ impl Job {
 
     async fn build(&self, pod: &Arc<Sandbox>, lines: &[Line]) -> Result<()> {
         let stages = &self.shared.stages;
-        stages.set(&self.id, "writing its files");
+        stages.set(&self.id, "writing its record");
         self.write_down(pod).await?;
         tracing::trace!(pod = self.id, step = "recorded");
         let network = match (&self.wish.spaces.user, self.wish.spaces.net) {
@@ -174,13 +174,12 @@ impl Job {
         self.finish(pod, network).await
     }
 
-    /// The directories, the record, the files.
+    /// The directories and the record.
     async fn write_down(&self, pod: &Arc<Sandbox>) -> Result<()> {
         let (pod, wish) = (pod.clone(), self.wish.clone());
         blocking(move || {
             disk::make_dir(&pod.state_dir)?;
             disk::write(&pod.state_dir.join(RECORD), &pod.record)?;
-            files::write_early(&pod.files, wish.resolv_conf.as_deref(), pod.hostname())?;
             let netns = pod.record.netns();
             let of_netns = netns.as_deref().and_then(Path::parent);
             for dir in of_netns.into_iter().chain(wish.log_directory.as_deref()) {
@@ -216,12 +215,23 @@ impl Job {
                 return Err(Error::new(Kind::Deadline, &self.wish.name, cause));
             }
         }
-        if !pod.record.shm.is_empty() {
-            let (path, size) = (pod.files.shm.clone(), settings.shm_size);
-            let owner = self.root_of_pod();
-            blocking(move || space::make_shm(&path, size, owner)).await?;
-            tracing::trace!(pod = self.id, step = "shm");
-        }
+        self.fill(pod).await
+    }
+
+    /// What containers have mounted, but for what the network says. Beside the network, which takes
+    /// longer.
+    async fn fill(&self, pod: &Arc<Sandbox>) -> Result<()> {
+        let (filled, resolv_conf) = (pod.clone(), self.wish.resolv_conf.clone());
+        let (size, owner) = (self.shared.settings.shm_size, self.root_of_pod());
+        blocking(move || {
+            files::write_early(&filled.files, resolv_conf.as_deref(), filled.hostname())?;
+            match filled.record.shm.is_empty() {
+                true => Ok(()),
+                false => space::make_shm(&filled.files.shm, size, owner),
+            }
+        })
+        .await?;
+        tracing::trace!(pod = self.id, step = "files");
         Ok(())
     }
 

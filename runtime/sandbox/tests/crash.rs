@@ -246,8 +246,8 @@ fn a_shim_lost_while_nobody_looked_is_told_at_the_start() {
 #[test]
 fn a_frozen_shim_is_ended_by_force_and_delays_its_pod_alone() {
     let mut stage = Stage::new("frozen");
-    stage.settings.shim_deadline = Duration::from_millis(500);
-    stage.settings.kill_deadline = Duration::from_millis(500);
+    stage.settings.shim_deadline = Duration::from_secs(4);
+    stage.settings.kill_deadline = Duration::from_secs(1);
     let before = stage.snapshot();
     stage.run(async {
         let (pods, _) = stage.open().await;
