@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long the end of a container is kept back for its output to be copied.
 const COPYING: Duration = Duration::from_secs(3);
+/// How long a process that was killed may take to end.
+const ENDING: Duration = Duration::from_secs(2);
 /// Nobody waits for this.
 const NOBODY: Ticket = Ticket { client: 0, request: 0 };
 
@@ -192,7 +194,7 @@ pub(crate) fn delete(
     force: bool,
 ) -> Result<Option<Answer>> {
     name(&id)?;
-    let engine = match pod.containers.get_mut(&id) {
+    let (engine, first) = match pod.containers.get_mut(&id) {
         None => {
             exits::remove(&pod.dir, &id)?;
             return Ok(Some(Answer::Done));
@@ -206,11 +208,16 @@ pub(crate) fn delete(
         }
         Some(container) => {
             container.waiting = None;
-            container.engine.clone()
+            let first = container.first.as_ref().and_then(|first| first.pidfd.as_ref());
+            (container.engine.clone(), first.and_then(|first| first.try_clone().ok()))
         }
     };
     let job = Box::new(move || {
         let deleted = engine.delete(&id, force);
+        // A runtime may be done before what it killed has ended, and how it ended is to be told.
+        if let (Ok(()), Some(first)) = (&deleted, &first) {
+            reap::has_ended(first, ENDING);
+        }
         let apply: Apply = Box::new(move |pod: &mut Pod| deleted_container(pod, &id, deleted));
         apply
     });

@@ -2,9 +2,9 @@
 
 use crate::engine::{Added, Made};
 use crate::error::{Result, io};
+use crate::reap;
 use cgroup::{Cgroup, Layout, Paths, Place, RelPath};
 use oci::Streams;
-use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Name of the programs' state, below the shim's directory.
 const STATE: &str = "program";
@@ -163,7 +163,10 @@ impl Program {
             io(subject(), "start", error).advise("install the runtime, or correct its path")
         })?;
         drop(command);
-        let ended = wait_until(child.id(), Instant::now() + PATIENCE);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let handle = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        // Without a handle there is nothing to wait on with a limit.
+        let ended = handle.is_none_or(|handle| reap::has_ended(&handle, PATIENCE));
         if !ended {
             // It may have ended just now.
             let _ = child.kill();
@@ -177,20 +180,6 @@ impl Program {
             return Err(Error::new(Kind::Deadline, subject(), cause));
         }
         Err(failed(subject(), &log, status))
-    }
-}
-
-/// Whether a child ends in time.
-fn wait_until(pid: u32, limit: Instant) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
-    let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return true };
-    loop {
-        let left = limit.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(&handle, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&crate::serve::timespec(left))) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return other.is_ok_and(|ready| ready > 0),
-        }
     }
 }
 

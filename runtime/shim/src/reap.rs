@@ -1,8 +1,9 @@
 //! Taking exit statuses: of processes by their handles, and of orphans that came to the shim.
 
-use rustix::fd::AsFd;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{WaitId, WaitIdOptions, WaitOptions};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Children of this thread only. What a worker has made and waits for is the worker's own child; it
 /// becomes the main thread's when the worker has ended.
@@ -37,6 +38,19 @@ pub(crate) fn take(pidfd: impl AsFd) -> Option<Status> {
     });
     let found = found.ok().flatten()?;
     Some(status(found.exit_status(), found.terminating_signal()))
+}
+
+/// Waits for the end of a process; false when the time is up.
+pub(crate) fn has_ended(pidfd: &OwnedFd, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&crate::serve::timespec(left))) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Takes the exit status of any child of this thread.

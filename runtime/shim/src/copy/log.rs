@@ -19,7 +19,8 @@ pub(crate) struct Log {
     lost: Arc<AtomicU64>,
 }
 
-fn open(wanted: &shim_protocol::Log) -> Result<(File, u64)> {
+/// Opens the file, made with its directory when it is missing; and its size.
+pub(super) fn open(wanted: &shim_protocol::Log) -> Result<(File, u64)> {
     let path = &wanted.path;
     let fail = |error| {
         io(path.display().to_string(), "open the log", error)

@@ -52,6 +52,7 @@ struct Shared {
     orders: Mutex<Option<VecDeque<Order>>>,
     wake: Arc<OwnedFd>,
     lost: Arc<AtomicU64>,
+    log: Option<shim_protocol::Log>,
 }
 
 /// A copier, as the main thread has it; dropped, it stops.
@@ -65,7 +66,8 @@ impl Copier {
         let rate = log.as_ref().map_or(0, |log| log.max_rate);
         let log = log.map(|log| log::Log::new(log, Arc::clone(&lost))).transpose()?;
         let orders = Mutex::new(Some(VecDeque::new()));
-        let shared = Arc::new(Shared { orders, wake: work::wake()?, lost });
+        let wanted = stdio.log.clone();
+        let shared = Arc::new(Shared { orders, wake: work::wake()?, lost, log: wanted });
         Ok(Prepared { shared, log, rate, stdin_once: stdio.stdin_once })
     }
 
@@ -83,7 +85,7 @@ impl Copier {
         };
         match refused {
             None => work::rouse(&self.0.wake),
-            Some(order) => order.after_end(),
+            Some(order) => order.after_end(&self.0),
         }
     }
 
@@ -101,7 +103,7 @@ impl Drop for Copier {
 
 impl Order {
     /// What is said when all output was copied and its thread has ended.
-    fn after_end(self) {
+    fn after_end(self, shared: &Shared) {
         match self {
             Order::Attach(_, told) => {
                 let cause = "its output has ended";
@@ -111,9 +113,31 @@ impl Order {
                     cause,
                 )));
             }
-            Order::CloseStdin(told) | Order::ReopenLog(told) | Order::Drain(told) => told(Ok(())),
+            Order::ReopenLog(told) => match shared.log.clone() {
+                Some(log) => make_empty(log, told),
+                None => told(Ok(())),
+            },
+            Order::CloseStdin(told) | Order::Drain(told) => told(Ok(())),
             Order::End => {}
         }
+    }
+}
+
+/// A log that was renamed as the output ended: readers expect a file at its path. By a thread of its
+/// own, as the disk may hang.
+fn make_empty(log: shim_protocol::Log, told: Told) {
+    let told = Arc::new(Mutex::new(Some(told)));
+    let tell = |told: &Mutex<Option<Told>>, result| {
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(told) = told {
+            told(result);
+        }
+    };
+    let builder = std::thread::Builder::new().name("log".to_owned()).stack_size(STACK);
+    let teller = Arc::clone(&told);
+    let started = builder.spawn(move || tell(&teller, log::open(&log).map(drop)));
+    if let Err(error) = started {
+        tell(&told, Err(io("log", "start a thread for it", error)));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::line::Stream;
 use super::log::Log;
 use super::sink::Sink;
-use super::{Order, Shared, Told};
+use super::{Shared, Told};
 use crate::serve::timespec;
 use crate::stdio::Ends;
 use rustix::event::{PollFd, PollFlags};
@@ -98,7 +98,7 @@ impl Copying {
         for told in self.draining.drain(..) {
             told(Ok(()));
         }
-        left.into_iter().flatten().for_each(Order::after_end);
+        left.into_iter().flatten().for_each(|order| order.after_end(shared));
         // The log is closed now, whatever the clients do.
         self.log = None;
         self.stdin = None;
