@@ -1,1 +1,21 @@
-//! What the tests of the CRI share: a node in namespaces with podloomd on it, and a client.
+//! The CRI server's own suite: the real `podloomd` with its shim and plugins on a node made of
+//! namespaces, asked by a gRPC client, with images from a registry on that node's loopback.
+//!
+//! [`Node`] is the machine, [`Client`] its kubelet. Everything a node makes goes away with it, the
+//! control groups too.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's library fails the test"
+)]
+
+mod client;
+mod configs;
+mod node;
+
+pub use client::Client;
+pub use configs::{container, host_network, labelled, pod, port};
+pub use node::{BUSY, Node, daemon};

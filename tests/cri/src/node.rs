@@ -1,0 +1,319 @@
+//! A node that podloomd serves.
+
+use crate::Client;
+use images::{Image, Layer, Packing, Registry};
+use lab::Lab;
+use serde_json::json;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The repository of the image with busybox.
+pub const BUSY: &str = "test/busy";
+
+/// Numbers nodes, for control groups of their own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The program `podloomd`: beside the shim.
+pub fn daemon() -> PathBuf {
+    lab::podloom_shim().with_file_name("podloomd")
+}
+
+/// A node with a registry, a network `podnet`, and podloomd.
+#[derive(Debug)]
+pub struct Node {
+    lab: Lab,
+    registry: Registry,
+    daemon: Option<Child>,
+    cgroup: String,
+}
+
+impl Node {
+    /// A node on which podloomd serves; none, said as a skip, where the registry is not installed.
+    ///
+    /// # Panics
+    /// When the daemon does not come up.
+    pub fn start(name: &str) -> Option<Node> {
+        let mut node = Node::prepare(name)?;
+        node.serve();
+        Some(node)
+    }
+
+    /// As [`Node::start`], without the daemon.
+    ///
+    /// # Panics
+    /// When the files of the node cannot be written.
+    pub fn prepare(name: &str) -> Option<Node> {
+        let lab = Lab::new(name);
+        let Some(registry) = lab.node().run(Registry::start) else {
+            lab::skip("docker-registry, htpasswd or setpriv is not installed");
+            return None;
+        };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let cgroup = format!("/podloom-cri-{}-{number}", std::process::id());
+        let node = Node { lab, registry, daemon: None, cgroup };
+        node.write("conf/10-podnet.conflist", &node.network().to_string());
+        let plain = node.registry.plain_host();
+        let hosts = format!("server = \"http://{plain}\"\n");
+        node.write(&format!("certs.d/{plain}/hosts.toml"), &hosts);
+        let authority = node.registry.authority();
+        let hosts = format!("server = \"https://{0}\"\nca = {authority:?}\n", node.registry.host());
+        node.write(&format!("certs.d/{}/hosts.toml", node.registry.host()), &hosts);
+        node.write("config.toml", &node.config());
+        node.push(BUSY, "1", &busybox());
+        Some(node)
+    }
+
+    fn network(&self) -> serde_json::Value {
+        json!({"cniVersion": "1.1.0", "name": "podnet", "plugins": [
+            {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+             "ipam": {"type": "host-local", "dataDir": self.lab.data_dir(),
+                "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]],
+                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]})
+    }
+
+    fn config(&self) -> String {
+        let root = self.lab.root().display();
+        let plugins = lab::Bins::ours();
+        format!(
+            "[files]\nroot = \"{root}/lib\"\nstate = \"{root}/state\"\nnetns = \"{root}/netns\"\n\
+             shim = {:?}\n[server]\nsocket = \"{root}/state/podloom.sock\"\ndrain = \"2s\"\n\
+             [network]\nconf_dir = \"{root}/conf\"\nplugin_dirs = [{:?}]\ncache_dir = \"{root}/cache\"\n\
+             [images]\ncerts_dirs = [\"{root}/certs.d\"]\npinned = [\"*{BUSY}:pinned\"]\npull_linger = \"5s\"\n\
+             [containers]\ncgroup_driver = \"cgroupfs\"\n[metrics]\naddress = \"127.0.0.1:9105\"\n\
+             [log]\nlevel = \"info,cri=debug\"\n",
+            lab::podloom_shim(),
+            plugins.dir(),
+        )
+    }
+
+    /// Writes a file of the node.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("directory");
+        fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    /// A path of the node.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.lab.root().join(name)
+    }
+
+    /// Starts podloomd and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not within 30 s.
+    pub fn serve(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
+        let log = log.expect("log");
+        let mut command = Command::new(daemon());
+        command.arg("--config").arg(self.path("config.toml"));
+        command.env("PODLOOM_RUN_DIR", self.lab.run_dir());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.daemon = Some(self.lab.node().run(|| command.spawn()).expect("podloomd"));
+        let begun = Instant::now();
+        while !self.run(async |client: &mut Client| client.answers().await) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "podloomd: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the daemon logged.
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = fs::File::open(self.path("daemon.log")) {
+            file.read_to_string(&mut text).expect("log");
+        }
+        text
+    }
+
+    /// Asks the daemon to end, and returns whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not end within 30 s.
+    pub fn stop(&mut self) -> bool {
+        self.signal(rustix::process::Signal::TERM)
+    }
+
+    /// Kills the daemon.
+    ///
+    /// # Panics
+    /// When it does not end within 30 s.
+    pub fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&mut self, signal: rustix::process::Signal) -> bool {
+        let Some(mut child) = self.daemon.take() else { return false };
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).expect("signal");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("wait") {
+                return status.success();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "podloomd does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends the daemon a signal that does not end it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(self.daemon.as_ref().expect("podloomd runs"));
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signal");
+    }
+
+    /// Runs `work` with a client, inside the node's network.
+    pub fn run<T: Send>(&self, work: impl AsyncFnOnce(&mut Client) -> T + Send) -> T {
+        let (socket, cgroup) = (self.socket(), self.cgroup.clone());
+        let log_dir = self.path("logs");
+        self.lab.node().run(|| {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(2).enable_all().build().expect("runtime");
+            runtime.block_on(async {
+                let mut client = Client::new(&socket, cgroup, log_dir);
+                work(&mut client).await
+            })
+        })
+    }
+
+    /// The CRI's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path("state/podloom.sock")
+    }
+
+    /// The node's laboratory.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The node's registry.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Pushes an image to the node's registry.
+    pub fn push(&self, repository: &str, tag: &str, image: &Image) {
+        self.lab.node().run(|| self.registry.push(repository, tag, image));
+    }
+
+    /// The name by which an image of the node's registry is pulled.
+    pub fn image(&self, repository: &str, tag: &str) -> String {
+        format!("{}/{repository}:{tag}", self.registry.plain_host())
+    }
+
+    /// What lies where pods and containers leave nothing.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for dir in ["state/sandboxes", "state/containers", "lib/sandboxes", "lib/containers", "netns"] {
+            found.extend(names(&self.path(dir)).into_iter().map(|name| format!("{dir}/{name}")));
+        }
+        let root = self.lab.root().to_string_lossy().into_owned();
+        let own = format!("{root}/ns/");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        found.extend(
+            mounts.lines().filter(|l| l.contains(&root) && !l.contains(&own)).map(str::to_owned),
+        );
+        let is_lease = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
+        found.extend(names(&self.lab.data_dir().join("podnet")).into_iter().filter(is_lease));
+        found
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// An image with busybox, its commands, users, and a volume's directory.
+fn busybox() -> Image {
+    let program = fs::read("/bin/busybox").or_else(|_| fs::read("/usr/bin/busybox"));
+    let program = program.expect("busybox-static is installed");
+    let mut layer = Layer::new().file_of_mode("bin/busybox", 0o755, &program);
+    for name in ["sh", "sleep", "cat", "echo", "true", "false", "id", "hostname", "nc", "httpd", "ls",
+        "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty"] {
+        layer = layer.symlink(&format!("bin/{name}"), "busybox");
+    }
+    let layer = layer
+        .dir("tmp", 0o1777)
+        .dir("proc", 0o755)
+        .dir("sys", 0o755)
+        .dir("dev", 0o755)
+        .file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n")
+        .file("etc/group", b"root:x:0:\nweb:x:1000:\nmore:x:2000:web\n");
+    let config = json!({"config": {
+        "Env": ["PATH=/bin", "FROM_IMAGE=yes"],
+        "Cmd": ["sleep", "1000"],
+    }});
+    Image::with(vec![(layer, Packing::Gzip)], images::Style::Oci, &config)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("podloomd said:\n{}", self.log());
+        }
+        if let Some(mut child) = self.daemon.take() {
+            let _ended = child.kill().and_then(|()| child.wait().map(drop));
+        }
+        end_shims(&self.lab.root().to_string_lossy());
+        remove_groups(&self.cgroup);
+    }
+}
+
+/// Kills what a failed test left: shims below `root`, found by their command lines.
+fn end_shims(root: &str) {
+    let Ok(entries) = fs::read_dir("/proc") else { return };
+    for entry in entries.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line.contains("podloom-shim") && line.contains(root) {
+            let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Kills what is left in the node's control groups and removes them.
+fn remove_groups(cgroup: &str) {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    let mut trees: Vec<_> = names(&root).into_iter().map(|name| root.join(name)).collect();
+    trees.push(root);
+    for tree in trees {
+        let top = tree.join(cgroup.trim_start_matches('/'));
+        for _ in 0..50 {
+            if !top.is_dir() || empty(&top) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Removes a group and those below it; false if something is in one still.
+fn empty(dir: &Path) -> bool {
+    for name in names(dir) {
+        let below = dir.join(name);
+        if below.is_dir() {
+            empty(&below);
+        }
+    }
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    fs::remove_dir(dir).is_ok()
+}
