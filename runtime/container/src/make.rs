@@ -210,7 +210,14 @@ impl Job {
     async fn build(&self, found: Found) -> Result<()> {
         let (container, handler) = (found.container.clone(), found.handler.clone());
         let (shared, wish, pod) = (self.shared.clone(), self.wish.clone(), self.pod.clone());
-        let (spec, identity) = blocking(move || prepare(&shared, &wish, &pod, &found)).await?;
+        let (images, id, image) = (shared.images.clone(), self.id.clone(), found.image.clone());
+        // The lease is made durable meanwhile. Both to their end: they are undone together.
+        let (made, leased) = tokio::join!(
+            blocking(move || prepare(&shared, &wish, &pod, &found)),
+            blocking(move || lease(&images, &id, &image))
+        );
+        let (spec, identity) = made?;
+        leased?;
         let peer = Peer { pod: &self.pod, container: &container };
         let adjusted = self.shared.settings.hooks.create(peer, spec).await?;
         let path = container.run_dir().join("config.json");
@@ -267,6 +274,12 @@ impl Job {
     }
 }
 
+/// Keeps the image on disk while the container is there. Blocks.
+fn lease(images: &image::ImageService, id: &str, image: &Digest) -> Result<()> {
+    let leased = images.lease(id, &format!("container {id}"), image);
+    leased.map_err(|e| Error::new(Kind::Io, format!("lease of image {image}"), e))
+}
+
 /// Everything on disk, and the configuration. Blocks.
 fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result<(Spec, Identity)> {
     let container = &found.container;
@@ -274,8 +287,6 @@ fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result
     disk::make_dir(container.state_dir())?;
     disk::write(&container.state_dir().join(RECORD), &container.record)?;
     disk::make_dir(container.run_dir())?;
-    let lease = images.lease(id, &format!("container {id}"), &found.image);
-    lease.map_err(|e| Error::new(Kind::Io, format!("lease of image {}", found.image), e))?;
     let user = pod.namespaces().user.as_ref();
     let rootfs = container.rootfs();
     let (kind, image) = (SnapshotKind::Active, &found.image);
