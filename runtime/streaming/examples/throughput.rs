@@ -145,8 +145,18 @@ fn open(streams: &[&[(&str, &str)]]) -> Result<Vec<u8>, Failure> {
 
 /// A message of a client, masked with zeros, which the server must take off all the same.
 fn message(body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x82, 0x80 | 127];
-    bytes.extend((body.len() as u64).to_be_bytes());
+    let mut bytes = vec![0x82];
+    match u16::try_from(body.len()) {
+        Ok(length @ ..=125) => bytes.push(0x80 | length as u8),
+        Ok(length) => {
+            bytes.push(0x80 | 126);
+            bytes.extend(length.to_be_bytes());
+        }
+        Err(_) => {
+            bytes.push(0x80 | 127);
+            bytes.extend((body.len() as u64).to_be_bytes());
+        }
+    }
     bytes.extend([0; 4]);
     bytes.extend(body);
     bytes
