@@ -34,7 +34,8 @@ impl Client {
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         // The host is what clients of Unix sockets say: nothing looks it up.
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect);
+        let channel =
+            Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect);
         let runtime = RuntimeServiceClient::new(channel.clone());
         let images = ImageServiceClient::new(channel);
         Client {
@@ -178,8 +179,7 @@ impl Client {
     /// # Errors
     /// What the daemon says.
     pub async fn pod(&mut self, id: &str) -> Result<v1::PodSandboxStatusResponse, Status> {
-        let request =
-            v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
         Ok(self.runtime.pod_sandbox_status(request).await?.into_inner())
     }
 
@@ -212,7 +212,11 @@ impl Client {
     ///
     /// # Errors
     /// What the daemon says.
-    pub async fn exec(&mut self, id: &str, command: &[&str]) -> Result<v1::ExecSyncResponse, Status> {
+    pub async fn exec(
+        &mut self,
+        id: &str,
+        command: &[&str],
+    ) -> Result<v1::ExecSyncResponse, Status> {
         let cmd = command.iter().map(|word| (*word).to_owned()).collect();
         let request = v1::ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: 20 };
         Ok(self.runtime.exec_sync(request).await?.into_inner())

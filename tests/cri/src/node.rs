@@ -8,7 +8,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// The repository of the image with busybox.
@@ -25,8 +27,10 @@ pub fn daemon() -> PathBuf {
 /// A node with a registry, a network `podnet`, and podloomd.
 #[derive(Debug)]
 pub struct Node {
-    lab: Lab,
-    registry: Registry,
+    lab: Arc<Lab>,
+    registry: Arc<Registry>,
+    /// Dropped, it ends the thread that the registry's programs end with.
+    _keeper: Sender<()>,
     daemon: Option<Child>,
     cgroup: String,
 }
@@ -47,14 +51,14 @@ impl Node {
     /// # Panics
     /// When the files of the node cannot be written.
     pub fn prepare(name: &str) -> Option<Node> {
-        let lab = Lab::new(name);
-        let Some(registry) = lab.node().run(Registry::start) else {
+        let lab = Arc::new(Lab::new(name));
+        let Some((registry, keeper)) = registry_on(&lab) else {
             lab::skip("docker-registry, htpasswd or setpriv is not installed");
             return None;
         };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/podloom-cri-{}-{number}", std::process::id());
-        let node = Node { lab, registry, daemon: None, cgroup };
+        let node = Node { lab, registry, _keeper: keeper, daemon: None, cgroup };
         node.write("conf/10-podnet.conflist", &node.network().to_string());
         let plain = node.registry.plain_host();
         let hosts = format!("server = \"http://{plain}\"\n");
@@ -160,7 +164,11 @@ impl Node {
             if let Some(status) = child.try_wait().expect("wait") {
                 return status.success();
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "podloomd does not end: {}", self.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "podloomd does not end: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -216,7 +224,9 @@ impl Node {
     /// What lies where pods and containers leave nothing.
     pub fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for dir in ["state/sandboxes", "state/containers", "lib/sandboxes", "lib/containers", "netns"] {
+        for dir in
+            ["state/sandboxes", "state/containers", "lib/sandboxes", "lib/containers", "netns"]
+        {
             found.extend(names(&self.path(dir)).into_iter().map(|name| format!("{dir}/{name}")));
         }
         let root = self.lab.root().to_string_lossy().into_owned();
@@ -231,6 +241,24 @@ impl Node {
     }
 }
 
+/// A registry on the node's loopback, and what it goes on with. Its programs end with the thread that
+/// started them, so that one lives as long as the node.
+fn registry_on(lab: &Arc<Lab>) -> Option<(Arc<Registry>, Sender<()>)> {
+    let (keeper, until) = channel::<()>();
+    let (started, starting) = channel();
+    let lab = lab.clone();
+    std::thread::spawn(move || {
+        lab.node().run(move || {
+            let registry = Registry::start().map(Arc::new);
+            if started.send(registry).is_ok() {
+                // Nothing is sent: this ends when the node is dropped.
+                let _dropped = until.recv();
+            }
+        });
+    });
+    Some((starting.recv().expect("the registry's thread")?, keeper))
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -241,8 +269,10 @@ fn busybox() -> Image {
     let program = fs::read("/bin/busybox").or_else(|_| fs::read("/usr/bin/busybox"));
     let program = program.expect("busybox-static is installed");
     let mut layer = Layer::new().file_of_mode("bin/busybox", 0o755, &program);
-    for name in ["sh", "sleep", "cat", "echo", "true", "false", "id", "hostname", "nc", "httpd", "ls",
-        "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty"] {
+    for name in [
+        "sh", "sleep", "cat", "echo", "true", "false", "id", "hostname", "nc", "httpd", "ls",
+        "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty",
+    ] {
         layer = layer.symlink(&format!("bin/{name}"), "busybox");
     }
     let layer = layer

@@ -57,10 +57,11 @@ fn ends_are_told_as_they_were() {
     node.run(async |client: &mut Client| {
         let of = pod("ends");
         let pod = client.run_pod(&of).await.expect("run");
-        for (name, script, code, reason) in
-            [("well", "exit 0", 0, "Completed"), ("badly", "exit 7", 7, "Error"),
-             ("killed", "kill -9 $$", 137, "Error")]
-        {
+        for (name, script, code, reason) in [
+            ("well", "exit 0", 0, "Completed"),
+            ("badly", "exit 7", 7, "Error"),
+            ("killed", "kill -9 $$", 137, "Error"),
+        ] {
             let id = client.launch(&pod, &container(name, &image, script), &of).await;
             let status = client.ended(&id).await;
             assert_eq!((status.exit_code, status.reason.as_str()), (code, reason), "{name}");
@@ -111,7 +112,10 @@ fn commands_in_containers() {
         let id = client.launch(&pod, &container("main", &image, "sleep 1000"), &of).await;
         let answer = client.exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 4"]).await;
         let answer = answer.expect("exec");
-        assert_eq!((answer.stdout.as_slice(), answer.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(
+            (answer.stdout.as_slice(), answer.stderr.as_slice()),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
         assert_eq!(answer.exit_code, 4);
 
         let exec = |cmd: &[&str], timeout| v1::ExecSyncRequest {
@@ -131,7 +135,8 @@ fn commands_in_containers() {
         assert_eq!(left.stdout, b"done\n");
         assert!(begun.elapsed() < Duration::from_secs(10));
         // Much output is bounded, and the answer still fits.
-        let much = client.exec(&id, &["sh", "-c", "dd if=/dev/zero bs=1M count=20 2>/dev/null"]).await;
+        let much =
+            client.exec(&id, &["sh", "-c", "dd if=/dev/zero bs=1M count=20 2>/dev/null"]).await;
         let much = much.expect("exec").stdout.len();
         assert!((8 << 20..=16 << 20).contains(&much), "{much}");
 
@@ -193,7 +198,8 @@ fn lists_are_filtered() {
         let web = client.launch(&one, &config, &first).await;
         let data = client.create(&two, &container("data", &image, "true"), &second).await;
         let data = data.expect("create");
-        let running = v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning as i32 };
+        let running =
+            v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning as i32 };
         let all = v1::ContainerFilter::default;
         let labels = [("app".to_owned(), "web".to_owned())].into_iter().collect();
         for (filter, wanted) in [
@@ -202,7 +208,10 @@ fn lists_are_filtered() {
             (v1::ContainerFilter { pod_sandbox_id: two.clone(), ..all() }, vec![&data]),
             (v1::ContainerFilter { state: Some(running), ..all() }, vec![&web]),
             (v1::ContainerFilter { label_selector: labels, ..all() }, vec![&web]),
-            (v1::ContainerFilter { pod_sandbox_id: two.clone(), state: Some(running), ..all() }, vec![]),
+            (
+                v1::ContainerFilter { pod_sandbox_id: two.clone(), state: Some(running), ..all() },
+                vec![],
+            ),
         ] {
             let request = v1::ListContainersRequest { filter: Some(filter.clone()) };
             let list = client.runtime.list_containers(request).await.expect("list").into_inner();
@@ -244,7 +253,8 @@ fn failures_have_the_codes_that_clients_expect() {
         assert_eq!(again.code(), Code::FailedPrecondition);
         let taken = client.create(&pod, &config, &of).await.expect_err("the name is taken");
         assert_eq!(taken.code(), Code::AlreadyExists);
-        let request = v1::CheckpointContainerRequest { container_id: id.clone(), ..Default::default() };
+        let request =
+            v1::CheckpointContainerRequest { container_id: id.clone(), ..Default::default() };
         let refused = client.runtime.checkpoint_container(request).await.expect_err("not done");
         assert_eq!(refused.code(), Code::Unimplemented);
         let request = v1::ReopenContainerLogRequest { container_id: id.clone() };
@@ -252,15 +262,23 @@ fn failures_have_the_codes_that_clients_expect() {
         assert_eq!(refused.code(), Code::FailedPrecondition);
         for cmd in [vec!["true".to_owned()], vec![]] {
             let request = v1::ExecRequest {
-                container_id: id.clone(), cmd, stdout: true, ..Default::default()
+                container_id: id.clone(),
+                cmd,
+                stdout: true,
+                ..Default::default()
             };
             let refused = client.runtime.exec(request).await.expect_err("ended");
             assert_eq!(refused.code(), Code::FailedPrecondition);
         }
         let request = v1::AttachRequest {
-            container_id: "absent".to_owned(), stdout: true, ..Default::default()
+            container_id: "absent".to_owned(),
+            stdout: true,
+            ..Default::default()
         };
-        assert_eq!(client.runtime.attach(request).await.expect_err("absent").code(), Code::NotFound);
+        assert_eq!(
+            client.runtime.attach(request).await.expect_err("absent").code(),
+            Code::NotFound
+        );
         for (name, port, wanted) in
             [("absent", 80, Code::NotFound), (pod.as_str(), 70_000, Code::InvalidArgument)]
         {

@@ -54,7 +54,10 @@ fn containers_outlive_the_daemon_and_ends_are_not_lost() {
         let stays = client.launch(&pod, &container("stays", &image, "sleep 1000"), of).await;
         let ends = client.launch(&pod, &container("ends", &image, script), of).await;
         // It ends while nobody looks.
-        client.exec(&ends, &["sh", "-c", "(sleep 1; touch /tmp/go) >/dev/null 2>&1 &"]).await.expect("exec");
+        client
+            .exec(&ends, &["sh", "-c", "(sleep 1; touch /tmp/go) >/dev/null 2>&1 &"])
+            .await
+            .expect("exec");
         (pod, stays, ends)
     });
     node.kill();
@@ -84,13 +87,19 @@ fn a_caller_that_goes_away_stops_nothing() {
     node.run(async |client: &mut Client| {
         let config = pod("impatient");
         let mut second = client.runtime.clone();
-        let request = v1::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
-        let given_up = tokio::time::timeout(Duration::from_millis(1), second.run_pod_sandbox(request.clone()));
+        let request = v1::RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: String::new(),
+        };
+        let given_up =
+            tokio::time::timeout(Duration::from_millis(1), second.run_pod_sandbox(request.clone()));
         let first = given_up.await;
         // The same request gets the pod of the first, or its id was told in time.
         let id = match first {
             Ok(answer) => answer.expect("run").into_inner().pod_sandbox_id,
-            Err(_) => second.run_pod_sandbox(request).await.expect("joined").into_inner().pod_sandbox_id,
+            Err(_) => {
+                second.run_pod_sandbox(request).await.expect("joined").into_inner().pod_sandbox_id
+            }
         };
         let list = client.runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await;
         assert_eq!(list.expect("list").into_inner().items.len(), 1);
@@ -104,7 +113,12 @@ fn the_configuration_is_shown_checked_and_read_again() {
     let Some(node) = Node::start("daemon-config") else { return };
     let file = node.path("config.toml");
     let config = |what: &str| {
-        Command::new(daemon()).arg("--config").arg(&file).args(["config", what]).output().expect(what)
+        Command::new(daemon())
+            .arg("--config")
+            .arg(&file)
+            .args(["config", what])
+            .output()
+            .expect(what)
     };
     assert!(config("check").status.success());
     let dump = String::from_utf8(config("dump").stdout).expect("text");
@@ -120,9 +134,14 @@ fn the_configuration_is_shown_checked_and_read_again() {
     node.write("config.d/20-wrong.toml", "[log]\nlevle = \"warn\"\n");
     let wrong = config("check");
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(!wrong.status.success() && said.contains("levle") && said.contains("20-wrong"), "{said}");
+    assert!(
+        !wrong.status.success() && said.contains("levle") && said.contains("20-wrong"),
+        "{said}"
+    );
     node.hang_up();
-    lab::until("the mistake is told", Duration::from_secs(10), || node.log().contains("not reloaded"));
+    lab::until("the mistake is told", Duration::from_secs(10), || {
+        node.log().contains("not reloaded")
+    });
     node.run(async |client: &mut Client| assert!(client.answers().await));
 }
 
@@ -131,7 +150,9 @@ fn figures_are_there_for_prometheus() {
     let Some(node) = Node::start("daemon-metrics") else { return };
     let text = node.lab().node().run(|| {
         let mut stream = std::net::TcpStream::connect("127.0.0.1:9105").expect("connect");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("ask");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("ask");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("answer");
         text

@@ -12,7 +12,10 @@ fn the_node_says_what_it_is() {
     node.run(async |client: &mut Client| {
         let version = client.runtime.version(v1::VersionRequest::default()).await;
         let version = version.expect("version").into_inner();
-        assert_eq!((version.runtime_name.as_str(), version.runtime_api_version.as_str()), ("podloom", "v1"));
+        assert_eq!(
+            (version.runtime_name.as_str(), version.runtime_api_version.as_str()),
+            ("podloom", "v1")
+        );
         assert!(!version.runtime_version.is_empty());
         let answer = client.runtime.status(v1::StatusRequest { verbose: true }).await;
         let answer = answer.expect("status").into_inner();
@@ -70,8 +73,12 @@ fn events_tell_a_whole_life_in_order() {
             ("pod", Type::ContainerStoppedEvent),
             ("pod", Type::ContainerDeletedEvent),
         ];
-        let of_pod = |list: &[(&str, Type)]| list.iter().filter(|one| one.0 == "pod").map(|one| one.1).collect::<Vec<_>>();
-        let of_container = |list: &[(&str, Type)]| list.iter().filter(|one| one.0 != "pod").map(|one| one.1).collect::<Vec<_>>();
+        let of_pod = |list: &[(&str, Type)]| {
+            list.iter().filter(|one| one.0 == "pod").map(|one| one.1).collect::<Vec<_>>()
+        };
+        let of_container = |list: &[(&str, Type)]| {
+            list.iter().filter(|one| one.0 != "pod").map(|one| one.1).collect::<Vec<_>>()
+        };
         assert_eq!(of_pod(&seen), of_pod(&wanted));
         assert_eq!(of_container(&seen), of_container(&wanted));
         assert!(exits.contains(&5), "{exits:?}");
@@ -86,7 +93,8 @@ fn usage_of_pods_and_containers_is_told() {
         client.pull(&image).await;
         let of = pod("stats");
         let pod = client.run_pod(&of).await.expect("run");
-        let script = "dd if=/dev/zero of=/tmp/file bs=1M count=3 2>/dev/null; while true; do :; done";
+        let script =
+            "dd if=/dev/zero of=/tmp/file bs=1M count=3 2>/dev/null; while true; do :; done";
         let id = client.launch(&pod, &container("busy", &image, script), &of).await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let request = v1::ContainerStatsRequest { container_id: id.clone() };
@@ -94,7 +102,9 @@ fn usage_of_pods_and_containers_is_told() {
         let stats = stats.stats.expect("stats");
         assert_eq!(stats.attributes.expect("attributes").id, id);
         let cpu = stats.cpu.expect("processor");
-        assert!(cpu.timestamp > 0 && cpu.usage_core_nano_seconds.expect("time").value > 100_000_000);
+        assert!(
+            cpu.timestamp > 0 && cpu.usage_core_nano_seconds.expect("time").value > 100_000_000
+        );
         assert!(cpu.usage_nano_cores.expect("rate").value > 10_000_000);
         let memory = stats.memory.expect("memory");
         assert!(memory.usage_bytes.expect("usage").value > 0);
@@ -102,9 +112,14 @@ fn usage_of_pods_and_containers_is_told() {
 
         let layer = async |client: &mut Client| {
             let request = v1::ListContainerStatsRequest { filter: None };
-            let list = client.runtime.list_container_stats(request).await.expect("list").into_inner();
+            let list =
+                client.runtime.list_container_stats(request).await.expect("list").into_inner();
             assert_eq!(list.stats.len(), 1);
-            list.stats[0].writable_layer.as_ref().and_then(|layer| layer.used_bytes).map(|v| v.value)
+            list.stats[0]
+                .writable_layer
+                .as_ref()
+                .and_then(|layer| layer.used_bytes)
+                .map(|v| v.value)
         };
         let mut size = None;
         for _ in 0..100 {
@@ -120,11 +135,15 @@ fn usage_of_pods_and_containers_is_told() {
         let request = v1::ListPodSandboxStatsRequest { filter: Some(filter) };
         let list = client.runtime.list_pod_sandbox_stats(request).await.expect("list").into_inner();
         let linux = list.stats[0].linux.as_ref().expect("linux");
-        assert!(linux.cpu.as_ref().expect("processor").usage_core_nano_seconds.expect("time").value > 0);
+        assert!(
+            linux.cpu.as_ref().expect("processor").usage_core_nano_seconds.expect("time").value > 0
+        );
         let default = linux.network.as_ref().expect("network").default_interface.as_ref();
         assert_eq!(default.expect("eth0").name, "eth0");
         assert_eq!(linux.containers.len(), 1);
-        assert!(linux.process.as_ref().expect("processes").process_count.expect("count").value >= 1);
+        assert!(
+            linux.process.as_ref().expect("processes").process_count.expect("count").value >= 1
+        );
         let request = v1::PodSandboxStatsRequest { pod_sandbox_id: pod.clone() };
         client.runtime.pod_sandbox_stats(request).await.expect("stats");
         let request = v1::StreamPodSandboxStatsRequest { filter: None };
@@ -158,7 +177,8 @@ fn metrics_are_those_that_are_described() {
         let all: Vec<_> = metrics[0].metrics.iter().chain(&of_container.metrics).collect();
         for metric in &all {
             let of = described.iter().find(|one| one.name == metric.name);
-            let keys = of.unwrap_or_else(|| panic!("{} is not described", metric.name)).label_keys.len();
+            let keys =
+                of.unwrap_or_else(|| panic!("{} is not described", metric.name)).label_keys.len();
             assert_eq!(keys, metric.label_values.len(), "{}", metric.name);
         }
         let names: BTreeSet<_> = all.iter().map(|metric| metric.name.as_str()).collect();
@@ -174,7 +194,8 @@ fn metrics_are_those_that_are_described() {
         ] {
             assert!(names.contains(wanted), "{wanted} is missing in {names:?}");
         }
-        let stream = client.runtime.stream_pod_sandbox_metrics(v1::StreamPodSandboxMetricsRequest {});
+        let stream =
+            client.runtime.stream_pod_sandbox_metrics(v1::StreamPodSandboxMetricsRequest {});
         let piece = stream.await.expect("stream").into_inner().message().await.expect("piece");
         assert_eq!(piece.expect("one").pod_sandbox_metrics.len(), 1);
         client.remove_pod(&pod).await.expect("remove");

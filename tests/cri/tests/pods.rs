@@ -29,7 +29,10 @@ fn a_pod_lives_and_leaves_nothing() {
         assert_eq!(id.len(), 64);
         let answer = client.pod(&id[..12]).await.expect("status by a short id");
         let status = answer.status.expect("status");
-        assert_eq!((status.id.as_str(), status.state()), (id.as_str(), v1::PodSandboxState::SandboxReady));
+        assert_eq!(
+            (status.id.as_str(), status.state()),
+            (id.as_str(), v1::PodSandboxState::SandboxReady)
+        );
         assert_eq!(status.metadata, config.metadata);
         assert_eq!(status.labels, config.labels);
         let network = status.network.expect("network");
@@ -66,7 +69,10 @@ fn lists_are_filtered() {
         };
         assert_eq!(listed(client, filter("", None, None)).await, [data.clone(), web.clone()]);
         assert_eq!(listed(client, filter(&web[..10], None, None)).await, [web.clone()]);
-        assert_eq!(listed(client, filter("", Some(v1::PodSandboxState::SandboxReady), None)).await, [web.clone()]);
+        assert_eq!(
+            listed(client, filter("", Some(v1::PodSandboxState::SandboxReady), None)).await,
+            [web.clone()]
+        );
         assert_eq!(listed(client, filter("", None, Some("data"))).await, [data.clone()]);
         assert_eq!(listed(client, filter(&web, None, Some("data"))).await, Vec::<String>::new());
         assert_eq!(listed(client, filter("ffff0000ffff", None, None)).await, Vec::<String>::new());
@@ -109,7 +115,10 @@ fn failures_have_the_codes_that_clients_expect() {
         let mut sysctl = pod("sysctl");
         let linux = sysctl.linux.get_or_insert_default();
         linux.sysctls.insert("kernel.core_pattern".to_owned(), "|/bin/sh".to_owned());
-        assert_eq!(client.run_pod(&sysctl).await.expect_err("sysctl").code(), Code::InvalidArgument);
+        assert_eq!(
+            client.run_pod(&sysctl).await.expect_err("sysctl").code(),
+            Code::InvalidArgument
+        );
         let mut twice = pod("ports");
         twice.port_mappings = vec![port(70_000, 80)];
         assert_eq!(client.run_pod(&twice).await.expect_err("port").code(), Code::InvalidArgument);
