@@ -8,7 +8,7 @@ mod stage;
 use sandbox::{Change, Kind, Sandboxes, State};
 use stage::{Stage, pod, settings};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -227,12 +227,7 @@ fn a_shim_lost_while_nobody_looked_is_told_at_the_start() {
     let before = stage.snapshot();
     assert!(act(&stage, "make", None));
     let root = stage.lab.root().to_string_lossy().into_owned();
-    for line in stage::shims(&root) {
-        let pid: i32 = line.split(':').next().and_then(|p| p.parse().ok()).expect("pid");
-        let pid = rustix::process::Pid::from_raw(pid).expect("pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
-    }
-    lab::until("the shim ends", Duration::from_secs(4), || stage::shims(&root).is_empty());
+    stage::end_shims(&root);
     stage.run(async {
         let (pods, recovered) = stage.open().await;
         assert_eq!(recovered.not_ready.len(), 1, "{recovered:?}");
@@ -288,19 +283,8 @@ fn after_a_boot(stage: &Stage, role: &str) {
 /// What a boot takes away: processes, mounts, links, all that is in memory.
 fn boot(stage: &Stage) {
     let root = stage.lab.root().to_string_lossy().into_owned();
-    for line in stage::shims(&root) {
-        let pid: i32 = line.split(':').next().and_then(|p| p.parse().ok()).expect("pid");
-        let pid = rustix::process::Pid::from_raw(pid).expect("pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
-    }
-    lab::until("the shims end", Duration::from_secs(4), || stage::shims(&root).is_empty());
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let own = format!("{root}/ns/");
-    let points = mounts.lines().filter_map(|l| l.split(' ').nth(4));
-    for point in points.filter(|p| p.starts_with(&root) && !p.starts_with(&own)) {
-        let flags = rustix::mount::UnmountFlags::DETACH;
-        rustix::mount::unmount(Path::new(point), flags).expect("unmount");
-    }
+    stage::end_shims(&root);
+    stage::unmount(&root);
     for dir in [&stage.settings.run_dir, &stage.settings.netns_dir] {
         std::fs::remove_dir_all(dir).expect("memory");
     }

@@ -109,6 +109,37 @@ impl Stage {
     }
 }
 
+/// What a failed test leaves: shims are ended, mounts taken away. The lab removes the rest.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let root = self.lab.root().to_string_lossy().into_owned();
+        end_shims(&root);
+        unmount(&root);
+    }
+}
+
+/// Ends the shims whose directory is below `root`, and waits for it.
+pub(crate) fn end_shims(root: &str) {
+    for line in shims(root) {
+        let pid = line.split(':').next().and_then(|pid| pid.parse().ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            // One that has just ended is what is wanted.
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    lab::until("the shims end", Duration::from_secs(10), || shims(root).is_empty());
+}
+
+/// Takes away what is mounted below `root`, but for the lab's own.
+pub(crate) fn unmount(root: &str) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = format!("{root}/ns/");
+    let points = mounts.lines().filter_map(|l| l.split(' ').nth(4));
+    for point in points.filter(|p| p.starts_with(root) && !p.starts_with(&own)) {
+        let _gone = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
 /// Whether a line of a snapshot is about a pod.
 fn is_of_pod(line: &str) -> bool {
     ["link:", "file", "dnat", "veth", "podloom-", "10.88.", "fd00:88"]
