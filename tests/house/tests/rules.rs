@@ -26,6 +26,20 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "veth",
             "podlink",
         ],
+        "cri-tests" => &["cri-api", "lab", "images"],
+        "conformance" => &["lab", "cni-types"],
+        "oci-callers" => &["lab", "conformance"],
+        "images" => &["lab", "content-digest"],
+        "benches" => {
+            &["lab", "netns", "images", "oci", "runtime-spec", "seccomp", "content-digest"]
+        }
+        runtime => allowed_in_runtime(runtime),
+    }
+}
+
+/// The same, for the rooms of the container runtime.
+fn allowed_in_runtime(name: &str) -> &'static [&'static str] {
+    match name {
         "seccomp" | "cgroup" | "rootfs" => &["runtime-spec"],
         "oci" => &["runtime-spec", "seccomp", "cgroup", "rootfs"],
         "snapshot" => &["layer", "content-digest"],
@@ -65,16 +79,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "image",
             "streaming",
             "stats",
-            "nri",
             "libcni",
         ],
-        "cri-tests" => &["cri-api", "lab", "images"],
-        "conformance" => &["lab", "cni-types"],
-        "oci-callers" => &["lab", "conformance"],
-        "images" => &["lab", "content-digest"],
-        "benches" => {
-            &["lab", "netns", "images", "oci", "runtime-spec", "seccomp", "content-digest"]
-        }
         _ => &[],
     }
 }

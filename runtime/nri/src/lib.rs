@@ -1,1 +1,0 @@
-//! The node resource interface: plugins that see and adjust pods and containers.
