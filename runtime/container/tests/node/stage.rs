@@ -123,6 +123,29 @@ impl Stage {
     }
 }
 
+/// What a test that failed left running ends with it.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let root = self.lab.root().to_string_lossy().into_owned();
+        for shim in shims(&root).iter().filter_map(|line| line.split(':').next()) {
+            let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children"));
+            let children = children.unwrap_or_default();
+            for pid in [shim].into_iter().chain(children.split_ascii_whitespace()) {
+                if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                    // It may have ended meanwhile.
+                    let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let places = table.lines().filter_map(|line| line.split(' ').nth(4));
+        for place in places.filter(|p| p.starts_with(&root) && !p.contains("/ns/")) {
+            let flags = rustix::mount::UnmountFlags::DETACH;
+            let _gone = rustix::mount::unmount(place, flags);
+        }
+    }
+}
+
 impl Node {
     /// A pod on the node's network with namespaces as asked.
     pub(crate) async fn pod(&self, name: &str) -> String {
