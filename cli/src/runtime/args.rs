@@ -129,13 +129,16 @@ pub(crate) struct Run {
     /// How to run the container: a handler of the daemon's configuration.
     #[arg(long, value_name = "HANDLER", default_value = "", hide_default_value = true)]
     pub(crate) handler: String,
+    /// Directory for the pod's logs, in one of its own.
+    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
+    pub(crate) log_dir: PathBuf,
     /// Attach this command's input and output to the container.
     #[arg(short, long)]
     pub(crate) interactive: bool,
     /// Give the container a terminal.
     #[arg(short, long)]
     pub(crate) tty: bool,
-    /// Remove the pod when the container has ended; its exit code becomes this command's.
+    /// Remove the pod and its logs when the container has ended; its exit code becomes this command's.
     #[arg(long)]
     pub(crate) rm: bool,
     /// The image.

@@ -15,9 +15,6 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Below it each pod has a directory for its logs.
-const LOGS: &str = "/var/log/pods";
-
 /// The log of the one container.
 const LOG: &str = "0.log";
 
@@ -33,18 +30,30 @@ pub(super) async fn run(daemon: &Daemon, wanted: &Run) -> Result<ExitCode> {
         RunPodSandboxRequest { config: Some(pod.clone()), runtime_handler: wanted.handler.clone() };
     let answer = daemon.runtime().run_pod_sandbox(request).await;
     let id = answer.map_err(|status| fault("pod", &status))?.into_inner().pod_sandbox_id;
+    let logs = pod.log_directory.clone();
     let outcome = start(daemon, wanted, &id, (pod, container)).await;
     // A pod without its container is of no use to whoever asked for one.
     if wanted.rm || outcome.is_err() {
         let removed = async {
             ending::stop_pod(daemon, &id).await?;
-            ending::remove_pod(daemon, &id).await
+            ending::remove_pod(daemon, &id).await?;
+            remove_logs(&logs)
         };
         if let Err(fault) = removed.await {
             ending::left(&id, &fault);
         }
     }
     outcome
+}
+
+/// Logs are their maker's to remove, and this command was it.
+fn remove_logs(directory: &str) -> Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::new(5, directory, e.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fetches the image unless it is there.
@@ -112,7 +121,7 @@ fn pod_config(wanted: &Run) -> Result<PodSandboxConfig> {
         LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
     Ok(PodSandboxConfig {
         hostname: if wanted.host_network { String::new() } else { name.clone() },
-        log_directory: format!("{LOGS}/{namespace}_{name}_{uid}"),
+        log_directory: format!("{}/{namespace}_{name}_{uid}", wanted.log_dir.display()),
         metadata: Some(PodSandboxMetadata { name, uid, namespace, attempt: 0 }),
         port_mappings: wanted.publish.iter().map(|text| port(text)).collect::<Result<_>>()?,
         linux: Some(LinuxPodSandboxConfig {
