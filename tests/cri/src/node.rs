@@ -88,11 +88,12 @@ impl Node {
             "[files]\nroot = \"{root}/lib\"\nstate = \"{root}/state\"\nnetns = \"{root}/netns\"\n\
              shim = {:?}\n[server]\nsocket = \"{root}/state/podloom.sock\"\ndrain = \"2s\"\n\
              [network]\nconf_dir = \"{root}/conf\"\nplugin_dirs = [{:?}]\ncache_dir = \"{root}/cache\"\n\
-             [images]\ncerts_dirs = [\"{root}/certs.d\"]\npinned = [\"*{BUSY}:pinned\"]\npull_linger = \"5s\"\n\
+             [images]\ncerts_dirs = [\"{root}/certs.d\"]\npinned = [\"{}*\"]\npull_linger = \"5s\"\n\
              [containers]\ncgroup_driver = \"cgroupfs\"\n[metrics]\naddress = \"127.0.0.1:9105\"\n\
              [log]\nlevel = \"info,cri=debug\"\n",
             lab::podloom_shim(),
             plugins.dir(),
+            self.image(BUSY, "pin"),
         )
     }
 
@@ -271,7 +272,7 @@ fn busybox() -> Image {
     let mut layer = Layer::new().file_of_mode("bin/busybox", 0o755, &program);
     for name in [
         "sh", "sleep", "cat", "echo", "true", "false", "id", "hostname", "nc", "httpd", "ls",
-        "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty",
+        "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty", "wget",
     ] {
         layer = layer.symlink(&format!("bin/{name}"), "busybox");
     }

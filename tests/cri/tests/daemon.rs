@@ -1,5 +1,11 @@
 //! The daemon's own life: its socket, its end, its restart, its configuration, its metrics.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what these functions expect is what is tested"
+)]
+
 use cri_api::v1;
 use cri_tests::{BUSY, Client, Node, container, daemon, pod};
 use std::io::{Read, Write};

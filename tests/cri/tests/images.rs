@@ -1,5 +1,11 @@
 //! The image service: every call and its failures.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what these functions expect is what is tested"
+)]
+
 use cri_api::v1;
 use cri_tests::{BUSY, Client, Node};
 use images::Registry;

@@ -1,6 +1,12 @@
 //! What is asked of the node as a whole, and what is told without being asked: status, events,
 //! statistics, metrics, URLs of streams.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what these functions expect is what is tested"
+)]
+
 use cri_api::v1;
 use cri_tests::{BUSY, Client, Node, container, pod};
 use std::collections::BTreeSet;
@@ -131,31 +137,34 @@ fn usage_of_pods_and_containers_is_told() {
         }
         assert!(size.expect("measured meanwhile") > 2 << 20, "{size:?}");
 
-        let filter = v1::PodSandboxStatsFilter { id: pod.clone(), ..Default::default() };
-        let request = v1::ListPodSandboxStatsRequest { filter: Some(filter) };
-        let list = client.runtime.list_pod_sandbox_stats(request).await.expect("list").into_inner();
-        let linux = list.stats[0].linux.as_ref().expect("linux");
-        assert!(
-            linux.cpu.as_ref().expect("processor").usage_core_nano_seconds.expect("time").value > 0
-        );
-        let default = linux.network.as_ref().expect("network").default_interface.as_ref();
-        assert_eq!(default.expect("eth0").name, "eth0");
-        assert_eq!(linux.containers.len(), 1);
-        assert!(
-            linux.process.as_ref().expect("processes").process_count.expect("count").value >= 1
-        );
-        let request = v1::PodSandboxStatsRequest { pod_sandbox_id: pod.clone() };
-        client.runtime.pod_sandbox_stats(request).await.expect("stats");
-        let request = v1::StreamPodSandboxStatsRequest { filter: None };
-        let stream = client.runtime.stream_pod_sandbox_stats(request).await.expect("stream");
-        let piece = stream.into_inner().message().await.expect("piece").expect("one");
-        assert_eq!(piece.pod_sandbox_stats.len(), 1);
-        let request = v1::StreamContainerStatsRequest { filter: None };
-        let stream = client.runtime.stream_container_stats(request).await.expect("stream");
-        let piece = stream.into_inner().message().await.expect("piece").expect("one");
-        assert_eq!(piece.container_stats.len(), 1);
+        of_pods(client, &pod).await;
         client.remove_pod(&pod).await.expect("remove");
     });
+}
+
+/// Figures of the only pod, which has one container.
+async fn of_pods(client: &mut Client, pod: &str) {
+    let filter = v1::PodSandboxStatsFilter { id: pod.to_owned(), ..Default::default() };
+    let request = v1::ListPodSandboxStatsRequest { filter: Some(filter) };
+    let list = client.runtime.list_pod_sandbox_stats(request).await.expect("list").into_inner();
+    let linux = list.stats[0].linux.as_ref().expect("linux");
+    assert!(
+        linux.cpu.as_ref().expect("processor").usage_core_nano_seconds.expect("time").value > 0
+    );
+    let default = linux.network.as_ref().expect("network").default_interface.as_ref();
+    assert_eq!(default.expect("eth0").name, "eth0");
+    assert_eq!(linux.containers.len(), 1);
+    assert!(linux.process.as_ref().expect("processes").process_count.expect("count").value >= 1);
+    let request = v1::PodSandboxStatsRequest { pod_sandbox_id: pod.to_owned() };
+    client.runtime.pod_sandbox_stats(request).await.expect("stats");
+    let request = v1::StreamPodSandboxStatsRequest { filter: None };
+    let stream = client.runtime.stream_pod_sandbox_stats(request).await.expect("stream");
+    let piece = stream.into_inner().message().await.expect("piece").expect("one");
+    assert_eq!(piece.pod_sandbox_stats.len(), 1);
+    let request = v1::StreamContainerStatsRequest { filter: None };
+    let stream = client.runtime.stream_container_stats(request).await.expect("stream");
+    let piece = stream.into_inner().message().await.expect("piece").expect("one");
+    assert_eq!(piece.container_stats.len(), 1);
 }
 
 #[test]
