@@ -6,6 +6,7 @@ pub struct VersionRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VersionResponse {
+    /// Of the form of this answer.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -30,31 +31,40 @@ pub struct PortMapping {
     pub protocol: i32,
     #[prost(int32, tag = "2")]
     pub container_port: i32,
+    /// 0: none, the port is only noted.
     #[prost(int32, tag = "3")]
     pub host_port: i32,
+    /// Empty: all addresses of the node.
     #[prost(string, tag = "4")]
     pub host_ip: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Mount {
+    /// Absolute.
     #[prost(string, tag = "1")]
     pub container_path: ::prost::alloc::string::String,
+    /// Empty where `image` is set.
     #[prost(string, tag = "2")]
     pub host_path: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub readonly: bool,
+    /// Give the source the label of the container.
     #[prost(bool, tag = "4")]
     pub selinux_relabel: bool,
     #[prost(enumeration = "MountPropagation", tag = "5")]
     pub propagation: i32,
+    /// Of files in the mount, for pods with a user namespace.
     #[prost(message, repeated, tag = "6")]
     pub uid_mappings: ::prost::alloc::vec::Vec<IdMapping>,
     #[prost(message, repeated, tag = "7")]
     pub gid_mappings: ::prost::alloc::vec::Vec<IdMapping>,
+    /// All mounts below are read-only as well. Only with `readonly`, and without propagation.
     #[prost(bool, tag = "8")]
     pub recursive_read_only: bool,
+    /// Mount the files of this image, read-only.
     #[prost(message, optional, tag = "9")]
     pub image: ::core::option::Option<ImageSpec>,
+    /// Only this directory of the image.
     #[prost(string, tag = "10")]
     pub image_sub_path: ::prost::alloc::string::String,
 }
@@ -78,10 +88,13 @@ pub struct UserNamespace {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NamespaceOption {
+    /// POD or NODE.
     #[prost(enumeration = "NamespaceMode", tag = "1")]
     pub network: i32,
+    /// POD, CONTAINER, NODE or TARGET.
     #[prost(enumeration = "NamespaceMode", tag = "2")]
     pub pid: i32,
+    /// POD or NODE.
     #[prost(enumeration = "NamespaceMode", tag = "3")]
     pub ipc: i32,
     #[prost(string, tag = "4")]
@@ -102,6 +115,7 @@ pub struct LinuxSandboxSecurityContext {
     pub selinux_options: ::core::option::Option<SeLinuxOption>,
     #[prost(message, optional, tag = "3")]
     pub run_as_user: ::core::option::Option<Int64Value>,
+    /// Only with `run_as_user`.
     #[prost(message, optional, tag = "8")]
     pub run_as_group: ::core::option::Option<Int64Value>,
     #[prost(bool, tag = "4")]
@@ -124,6 +138,7 @@ pub struct LinuxSandboxSecurityContext {
 pub struct SecurityProfile {
     #[prost(enumeration = "security_profile::ProfileType", tag = "1")]
     pub profile_type: i32,
+    /// For Localhost: a path for seccomp, a name for AppArmor.
     #[prost(string, tag = "2")]
     pub localhost_ref: ::prost::alloc::string::String,
 }
@@ -171,20 +186,25 @@ pub mod security_profile {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LinuxPodSandboxConfig {
+    /// Empty: the runtime chooses. With systemd the last name ends in `.slice`.
     #[prost(string, tag = "1")]
     pub cgroup_parent: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub security_context: ::core::option::Option<LinuxSandboxSecurityContext>,
+    /// Only those that belong to a namespace of the pod.
     #[prost(map = "string, string", tag = "3")]
     pub sysctls: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What the pod costs beside its containers.
     #[prost(message, optional, tag = "4")]
     pub overhead: ::core::option::Option<LinuxContainerResources>,
+    /// The sum of its containers' limits.
     #[prost(message, optional, tag = "5")]
     pub resources: ::core::option::Option<LinuxContainerResources>,
 }
+/// The four together are a pod's name: there is one pod of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PodSandboxMetadata {
     #[prost(string, tag = "1")]
@@ -193,6 +213,7 @@ pub struct PodSandboxMetadata {
     pub uid: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub namespace: ::prost::alloc::string::String,
+    /// Counts pods that were made for the same `uid`, from 0.
     #[prost(uint32, tag = "4")]
     pub attempt: u32,
 }
@@ -202,6 +223,7 @@ pub struct PodSandboxConfig {
     pub metadata: ::core::option::Option<PodSandboxMetadata>,
     #[prost(string, tag = "2")]
     pub hostname: ::prost::alloc::string::String,
+    /// Where its containers' logs are, each at its `log_path` below.
     #[prost(string, tag = "3")]
     pub log_directory: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
@@ -227,6 +249,7 @@ pub struct PodSandboxConfig {
 pub struct RunPodSandboxRequest {
     #[prost(message, optional, tag = "1")]
     pub config: ::core::option::Option<PodSandboxConfig>,
+    /// Empty: the default one.
     #[prost(string, tag = "2")]
     pub runtime_handler: ::prost::alloc::string::String,
 }
@@ -253,6 +276,7 @@ pub struct RemovePodSandboxResponse {}
 pub struct PodSandboxStatusRequest {
     #[prost(string, tag = "1")]
     pub pod_sandbox_id: ::prost::alloc::string::String,
+    /// Fill `info`: for people, in no fixed form.
     #[prost(bool, tag = "2")]
     pub verbose: bool,
 }
@@ -265,6 +289,7 @@ pub struct PodIp {
 pub struct PodSandboxNetworkStatus {
     #[prost(string, tag = "1")]
     pub ip: ::prost::alloc::string::String,
+    /// Of the other family, or of further networks.
     #[prost(message, repeated, tag = "2")]
     pub additional_ips: ::prost::alloc::vec::Vec<PodIp>,
 }
@@ -314,6 +339,7 @@ pub struct PodSandboxStatusResponse {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// As of `timestamp`, all together.
     #[prost(message, repeated, tag = "3")]
     pub containers_statuses: ::prost::alloc::vec::Vec<ContainerStatus>,
     #[prost(int64, tag = "4")]
@@ -330,6 +356,7 @@ pub struct PodSandboxFilter {
     pub id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub state: ::core::option::Option<PodSandboxStateValue>,
+    /// All of these must be there.
     #[prost(map = "string, string", tag = "3")]
     pub label_selector: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -477,6 +504,7 @@ pub struct WindowsPodSandboxStats {
 pub struct NetworkUsage {
     #[prost(int64, tag = "1")]
     pub timestamp: i64,
+    /// eth0.
     #[prost(message, optional, tag = "2")]
     pub default_interface: ::core::option::Option<NetworkInterfaceUsage>,
     #[prost(message, repeated, tag = "3")]
@@ -540,10 +568,12 @@ pub struct ImageSpec {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What the user wrote, where `image` is an id.
     #[prost(string, tag = "18")]
     pub user_specified_image: ::prost::alloc::string::String,
     #[prost(string, tag = "19")]
     pub runtime_handler: ::prost::alloc::string::String,
+    /// Filled by the runtime: the name with a digest of what is used.
     #[prost(string, tag = "20")]
     pub image_ref: ::prost::alloc::string::String,
 }
@@ -554,16 +584,20 @@ pub struct KeyValue {
     #[prost(bytes = "vec", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<u8>,
 }
+/// 0 and empty: no limit when a container is made, as it is when it is updated.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LinuxContainerResources {
+    /// In microseconds.
     #[prost(int64, tag = "1")]
     pub cpu_period: i64,
+    /// In microseconds of each period.
     #[prost(int64, tag = "2")]
     pub cpu_quota: i64,
     #[prost(int64, tag = "3")]
     pub cpu_shares: i64,
     #[prost(int64, tag = "4")]
     pub memory_limit_in_bytes: i64,
+    /// -1000 to 1000.
     #[prost(int64, tag = "5")]
     pub oom_score_adj: i64,
     #[prost(string, tag = "6")]
@@ -572,11 +606,13 @@ pub struct LinuxContainerResources {
     pub cpuset_mems: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "8")]
     pub hugepage_limits: ::prost::alloc::vec::Vec<HugepageLimit>,
+    /// Files of control groups v2 and what to write to them.
     #[prost(map = "string, string", tag = "9")]
     pub unified: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Memory and swap together.
     #[prost(int64, tag = "10")]
     pub memory_swap_limit_in_bytes: i64,
 }
@@ -600,6 +636,7 @@ pub struct SeLinuxOption {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Capability {
+    /// Without CAP_; `ALL` for all. Dropping goes before adding, but for ALL.
     #[prost(string, repeated, tag = "1")]
     pub add_capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
@@ -613,6 +650,7 @@ pub struct Capability {
 pub struct LinuxContainerSecurityContext {
     #[prost(message, optional, tag = "1")]
     pub capabilities: ::core::option::Option<Capability>,
+    /// All capabilities, devices and paths; no profile.
     #[prost(bool, tag = "2")]
     pub privileged: bool,
     #[prost(message, optional, tag = "3")]
@@ -623,6 +661,7 @@ pub struct LinuxContainerSecurityContext {
     pub run_as_user: ::core::option::Option<Int64Value>,
     #[prost(message, optional, tag = "12")]
     pub run_as_group: ::core::option::Option<Int64Value>,
+    /// Looked up in the image. Not with `run_as_user`.
     #[prost(string, tag = "6")]
     pub run_as_username: ::prost::alloc::string::String,
     #[prost(bool, tag = "7")]
@@ -633,6 +672,7 @@ pub struct LinuxContainerSecurityContext {
     pub supplemental_groups_policy: i32,
     #[prost(bool, tag = "11")]
     pub no_new_privs: bool,
+    /// Nothing can be seen at these.
     #[prost(string, repeated, tag = "13")]
     pub masked_paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "14")]
@@ -727,6 +767,7 @@ pub struct WindowsCpuGroupAffinity {
 pub struct ContainerMetadata {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Counts containers of this name in the pod, from 0.
     #[prost(uint32, tag = "2")]
     pub attempt: u32,
 }
@@ -736,11 +777,13 @@ pub struct Device {
     pub container_path: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub host_path: ::prost::alloc::string::String,
+    /// Of r, w and m.
     #[prost(string, tag = "3")]
     pub permissions: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CdiDevice {
+    /// VENDOR/CLASS=NAME.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
@@ -748,10 +791,13 @@ pub struct CdiDevice {
 pub struct ContainerConfig {
     #[prost(message, optional, tag = "1")]
     pub metadata: ::core::option::Option<ContainerMetadata>,
+    /// `image` is the id that PullImage answered, or a name.
     #[prost(message, optional, tag = "2")]
     pub image: ::core::option::Option<ImageSpec>,
+    /// In place of the image's entrypoint; then its command does not count either.
     #[prost(string, repeated, tag = "3")]
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In place of the image's command.
     #[prost(string, repeated, tag = "4")]
     pub args: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "5")]
@@ -772,10 +818,13 @@ pub struct ContainerConfig {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Below the pod's `log_directory`; empty: no log.
     #[prost(string, tag = "11")]
     pub log_path: ::prost::alloc::string::String,
+    /// Keep the input open for clients that attach.
     #[prost(bool, tag = "12")]
     pub stdin: bool,
+    /// Close it when the first of them goes.
     #[prost(bool, tag = "13")]
     pub stdin_once: bool,
     #[prost(bool, tag = "14")]
@@ -795,6 +844,7 @@ pub struct CreateContainerRequest {
     pub pod_sandbox_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub config: ::core::option::Option<ContainerConfig>,
+    /// That of RunPodSandbox, once more.
     #[prost(message, optional, tag = "3")]
     pub sandbox_config: ::core::option::Option<PodSandboxConfig>,
 }
@@ -814,6 +864,7 @@ pub struct StartContainerResponse {}
 pub struct StopContainerRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+    /// Grace in seconds; 0 kills at once.
     #[prost(int64, tag = "2")]
     pub timeout: i64,
 }
@@ -911,16 +962,21 @@ pub struct ContainerStatus {
     pub state: i32,
     #[prost(int64, tag = "4")]
     pub created_at: i64,
+    /// 0: never.
     #[prost(int64, tag = "5")]
     pub started_at: i64,
+    /// 0: not yet.
     #[prost(int64, tag = "6")]
     pub finished_at: i64,
+    /// 128 and the signal where one ended it.
     #[prost(int32, tag = "7")]
     pub exit_code: i32,
     #[prost(message, optional, tag = "8")]
     pub image: ::core::option::Option<ImageSpec>,
+    /// A name with a digest, or the id.
     #[prost(string, tag = "9")]
     pub image_ref: ::prost::alloc::string::String,
+    /// One word, as OOMKilled.
     #[prost(string, tag = "10")]
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "11")]
@@ -937,10 +993,12 @@ pub struct ContainerStatus {
     >,
     #[prost(message, repeated, tag = "14")]
     pub mounts: ::prost::alloc::vec::Vec<Mount>,
+    /// Absolute.
     #[prost(string, tag = "15")]
     pub log_path: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "16")]
     pub resources: ::core::option::Option<ContainerResources>,
+    /// Digest of the image's configuration.
     #[prost(string, tag = "17")]
     pub image_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "18")]
@@ -992,6 +1050,7 @@ pub struct ExecSyncRequest {
     pub container_id: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "2")]
     pub cmd: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In seconds; 0: no limit.
     #[prost(int64, tag = "3")]
     pub timeout: i64,
 }
@@ -1016,6 +1075,7 @@ pub struct ExecRequest {
     pub stdin: bool,
     #[prost(bool, tag = "5")]
     pub stdout: bool,
+    /// Not with `tty`.
     #[prost(bool, tag = "6")]
     pub stderr: bool,
 }
@@ -1066,20 +1126,24 @@ pub struct ListImagesRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Image {
+    /// Digest of its configuration.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "2")]
     pub repo_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "3")]
     pub repo_digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In bytes, as it comes from a registry.
     #[prost(uint64, tag = "4")]
     pub size: u64,
     #[prost(message, optional, tag = "5")]
     pub uid: ::core::option::Option<Int64Value>,
+    /// Where the image names its user by name; else `uid`.
     #[prost(string, tag = "6")]
     pub username: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "7")]
     pub spec: ::core::option::Option<ImageSpec>,
+    /// kubelet must not remove it for want of space.
     #[prost(bool, tag = "8")]
     pub pinned: bool,
 }
@@ -1121,12 +1185,15 @@ pub struct AuthConfig {
     pub username: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub password: ::prost::alloc::string::String,
+    /// base64 of USER:PASSWORD.
     #[prost(string, tag = "3")]
     pub auth: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub server_address: ::prost::alloc::string::String,
+    /// Exchanged for a token at the registry's token service.
     #[prost(string, tag = "5")]
     pub identity_token: ::prost::alloc::string::String,
+    /// Sent to the registry as it is.
     #[prost(string, tag = "6")]
     pub registry_token: ::prost::alloc::string::String,
 }
@@ -1141,6 +1208,7 @@ pub struct PullImageRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PullImageResponse {
+    /// The image's id.
     #[prost(string, tag = "1")]
     pub image_ref: ::prost::alloc::string::String,
 }
@@ -1170,10 +1238,12 @@ pub struct UpdateRuntimeConfigRequest {
 pub struct UpdateRuntimeConfigResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuntimeCondition {
+    /// RuntimeReady, NetworkReady.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub status: bool,
+    /// One word, where it does not hold.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -1207,6 +1277,7 @@ pub struct RuntimeHandler {
 pub struct RuntimeFeatures {
     #[prost(bool, tag = "1")]
     pub supplemental_groups_policy: bool,
+    /// User namespaces for pods on the node's network.
     #[prost(bool, tag = "2")]
     pub user_namespaces_host_network: bool,
 }
@@ -1233,6 +1304,7 @@ pub struct UInt64Value {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FilesystemIdentifier {
+    /// A directory on that file system.
     #[prost(string, tag = "1")]
     pub mountpoint: ::prost::alloc::string::String,
 }
@@ -1330,6 +1402,7 @@ pub struct ContainerStats {
     pub cpu: ::core::option::Option<CpuUsage>,
     #[prost(message, optional, tag = "3")]
     pub memory: ::core::option::Option<MemoryUsage>,
+    /// What the container wrote beside its volumes.
     #[prost(message, optional, tag = "4")]
     pub writable_layer: ::core::option::Option<FilesystemUsage>,
     #[prost(message, optional, tag = "5")]
@@ -1357,8 +1430,10 @@ pub struct PsiStats {
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PsiData {
+    /// Time stalled, in microseconds.
     #[prost(uint64, tag = "1")]
     pub total: u64,
+    /// Share of the last 10 s, in percent.
     #[prost(double, tag = "2")]
     pub avg10: f64,
     #[prost(double, tag = "3")]
@@ -1370,8 +1445,10 @@ pub struct PsiData {
 pub struct CpuUsage {
     #[prost(int64, tag = "1")]
     pub timestamp: i64,
+    /// Since the start, all processors together.
     #[prost(message, optional, tag = "2")]
     pub usage_core_nano_seconds: ::core::option::Option<UInt64Value>,
+    /// Nanoseconds per second, over the last while.
     #[prost(message, optional, tag = "3")]
     pub usage_nano_cores: ::core::option::Option<UInt64Value>,
     #[prost(message, optional, tag = "4")]
@@ -1390,8 +1467,10 @@ pub struct WindowsCpuUsage {
 pub struct MemoryUsage {
     #[prost(int64, tag = "1")]
     pub timestamp: i64,
+    /// Without file pages that nobody looked at lately.
     #[prost(message, optional, tag = "2")]
     pub working_set_bytes: ::core::option::Option<UInt64Value>,
+    /// What is left of the limit; absent where there is none.
     #[prost(message, optional, tag = "3")]
     pub available_bytes: ::core::option::Option<UInt64Value>,
     #[prost(message, optional, tag = "4")]
@@ -1445,8 +1524,10 @@ pub struct ReopenContainerLogResponse {}
 pub struct CheckpointContainerRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+    /// The archive to write.
     #[prost(string, tag = "2")]
     pub location: ::prost::alloc::string::String,
+    /// In seconds.
     #[prost(int64, tag = "3")]
     pub timeout: i64,
 }
@@ -1456,6 +1537,7 @@ pub struct CheckpointContainerResponse {}
 pub struct GetEventsRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ContainerEventResponse {
+    /// The pod's id in events of the pod.
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
     #[prost(enumeration = "ContainerEventType", tag = "2")]
@@ -1464,6 +1546,7 @@ pub struct ContainerEventResponse {
     pub created_at: i64,
     #[prost(message, optional, tag = "4")]
     pub pod_sandbox_status: ::core::option::Option<PodSandboxStatus>,
+    /// All containers of the pod.
     #[prost(message, repeated, tag = "5")]
     pub containers_statuses: ::prost::alloc::vec::Vec<ContainerStatus>,
 }
@@ -1480,6 +1563,7 @@ pub struct MetricDescriptor {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub help: ::prost::alloc::string::String,
+    /// In the order of `Metric.label_values`.
     #[prost(string, repeated, tag = "3")]
     pub label_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1542,6 +1626,7 @@ pub struct LinuxRuntimeConfiguration {
 pub struct UpdatePodSandboxResourcesRequest {
     #[prost(string, tag = "1")]
     pub pod_sandbox_id: ::prost::alloc::string::String,
+    /// Absent: as it is.
     #[prost(message, optional, tag = "2")]
     pub overhead: ::core::option::Option<LinuxContainerResources>,
     #[prost(message, optional, tag = "3")]
@@ -1581,8 +1666,11 @@ impl Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum MountPropagation {
+    /// Later mounts are not seen on the other side.
     PropagationPrivate = 0,
+    /// Later mounts of the node are seen in the container.
     PropagationHostToContainer = 1,
+    /// And the container's on the node.
     PropagationBidirectional = 2,
 }
 impl MountPropagation {
@@ -1607,12 +1695,17 @@ impl MountPropagation {
         }
     }
 }
+/// Whose namespace a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum NamespaceMode {
+    /// The pod's, shared by its containers.
     Pod = 0,
+    /// Its own.
     Container = 1,
+    /// The node's.
     Node = 2,
+    /// That of the container `target_id`, which is in the same pod.
     Target = 3,
 }
 impl NamespaceMode {
@@ -1639,10 +1732,13 @@ impl NamespaceMode {
         }
     }
 }
+/// Which groups a process is in, beside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SupplementalGroupsPolicy {
+    /// Those that are asked for and those of the image's /etc/group.
     Merge = 0,
+    /// Only those that are asked for.
     Strict = 1,
 }
 impl SupplementalGroupsPolicy {
@@ -1691,9 +1787,11 @@ impl PodSandboxState {
         }
     }
 }
+/// Signals by name; the numbers are not those of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Signal {
+    /// That of the image, else SIGTERM.
     RuntimeDefault = 0,
     Sigabrt = 1,
     Sigalrm = 2,
@@ -2036,6 +2134,7 @@ pub mod runtime_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Pods and containers.
     #[derive(Debug, Clone)]
     pub struct RuntimeServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2129,6 +2228,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "Version"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a pod with its network, ready for containers. What fails is undone.
         pub async fn run_pod_sandbox(
             &mut self,
             request: impl tonic::IntoRequest<super::RunPodSandboxRequest>,
@@ -2153,6 +2253,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "RunPodSandbox"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends all containers at once and gives back the network. Idempotent; a pod that is gone is stopped.
         pub async fn stop_pod_sandbox(
             &mut self,
             request: impl tonic::IntoRequest<super::StopPodSandboxRequest>,
@@ -2177,6 +2278,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "StopPodSandbox"));
             self.inner.unary(req, path, codec).await
         }
+        /// Forgets a pod with its containers, stopped if they run. Idempotent.
         pub async fn remove_pod_sandbox(
             &mut self,
             request: impl tonic::IntoRequest<super::RemovePodSandboxRequest>,
@@ -2253,6 +2355,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "ListPodSandbox"));
             self.inner.unary(req, path, codec).await
         }
+        /// ListPodSandbox in pieces, for nodes whose answer does not fit a message. So are all Stream calls.
         pub async fn stream_pod_sandboxes(
             &mut self,
             request: impl tonic::IntoRequest<super::StreamPodSandboxesRequest>,
@@ -2279,6 +2382,7 @@ pub mod runtime_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Makes a container that does not run yet.
         pub async fn create_container(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateContainerRequest>,
@@ -2327,6 +2431,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "StartContainer"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sends the stop signal, and kills after the grace. Idempotent; a container that is gone is stopped.
         pub async fn stop_container(
             &mut self,
             request: impl tonic::IntoRequest<super::StopContainerRequest>,
@@ -2351,6 +2456,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "StopContainer"));
             self.inner.unary(req, path, codec).await
         }
+        /// Forgets a container, killed if it runs. Its log stays. Idempotent.
         pub async fn remove_container(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveContainerRequest>,
@@ -2449,6 +2555,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "ContainerStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// New limits while a container runs; fields without a value stay as they are.
         pub async fn update_container_resources(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateContainerResourcesRequest>,
@@ -2478,6 +2585,7 @@ pub mod runtime_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The log was renamed: write on into a new file at its path.
         pub async fn reopen_container_log(
             &mut self,
             request: impl tonic::IntoRequest<super::ReopenContainerLogRequest>,
@@ -2504,6 +2612,7 @@ pub mod runtime_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Runs a command and answers with what it said, at most 16 MiB.
         pub async fn exec_sync(
             &mut self,
             request: impl tonic::IntoRequest<super::ExecSyncRequest>,
@@ -2528,6 +2637,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "ExecSync"));
             self.inner.unary(req, path, codec).await
         }
+        /// A URL for one client, who streams to a new command. So are Attach and PortForward.
         pub async fn exec(
             &mut self,
             request: impl tonic::IntoRequest<super::ExecRequest>,
@@ -2750,6 +2860,7 @@ pub mod runtime_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The range of pod addresses of this node, for runtimes that make networks of it.
         pub async fn update_runtime_config(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateRuntimeConfigRequest>,
@@ -2823,6 +2934,7 @@ pub mod runtime_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What happens from now on, each event with its pod as it was then.
         pub async fn get_container_events(
             &mut self,
             request: impl tonic::IntoRequest<super::GetEventsRequest>,
@@ -2849,6 +2961,7 @@ pub mod runtime_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What ListPodSandboxMetrics has values of.
         pub async fn list_metric_descriptors(
             &mut self,
             request: impl tonic::IntoRequest<super::ListMetricDescriptorsRequest>,
@@ -2932,6 +3045,7 @@ pub mod runtime_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What kubelet must do as the runtime does.
         pub async fn runtime_config(
             &mut self,
             request: impl tonic::IntoRequest<super::RuntimeConfigRequest>,
@@ -2956,6 +3070,7 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("runtime.v1.RuntimeService", "RuntimeConfig"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a pod may use now. kubelet has set the pod's control group itself.
         pub async fn update_pod_sandbox_resources(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdatePodSandboxResourcesRequest>,
@@ -3004,6 +3119,7 @@ pub mod runtime_service_server {
             &self,
             request: tonic::Request<super::VersionRequest>,
         ) -> std::result::Result<tonic::Response<super::VersionResponse>, tonic::Status>;
+        /// Makes a pod with its network, ready for containers. What fails is undone.
         async fn run_pod_sandbox(
             &self,
             request: tonic::Request<super::RunPodSandboxRequest>,
@@ -3011,6 +3127,7 @@ pub mod runtime_service_server {
             tonic::Response<super::RunPodSandboxResponse>,
             tonic::Status,
         >;
+        /// Ends all containers at once and gives back the network. Idempotent; a pod that is gone is stopped.
         async fn stop_pod_sandbox(
             &self,
             request: tonic::Request<super::StopPodSandboxRequest>,
@@ -3018,6 +3135,7 @@ pub mod runtime_service_server {
             tonic::Response<super::StopPodSandboxResponse>,
             tonic::Status,
         >;
+        /// Forgets a pod with its containers, stopped if they run. Idempotent.
         async fn remove_pod_sandbox(
             &self,
             request: tonic::Request<super::RemovePodSandboxRequest>,
@@ -3048,6 +3166,7 @@ pub mod runtime_service_server {
             >
             + std::marker::Send
             + 'static;
+        /// ListPodSandbox in pieces, for nodes whose answer does not fit a message. So are all Stream calls.
         async fn stream_pod_sandboxes(
             &self,
             request: tonic::Request<super::StreamPodSandboxesRequest>,
@@ -3055,6 +3174,7 @@ pub mod runtime_service_server {
             tonic::Response<Self::StreamPodSandboxesStream>,
             tonic::Status,
         >;
+        /// Makes a container that does not run yet.
         async fn create_container(
             &self,
             request: tonic::Request<super::CreateContainerRequest>,
@@ -3069,6 +3189,7 @@ pub mod runtime_service_server {
             tonic::Response<super::StartContainerResponse>,
             tonic::Status,
         >;
+        /// Sends the stop signal, and kills after the grace. Idempotent; a container that is gone is stopped.
         async fn stop_container(
             &self,
             request: tonic::Request<super::StopContainerRequest>,
@@ -3076,6 +3197,7 @@ pub mod runtime_service_server {
             tonic::Response<super::StopContainerResponse>,
             tonic::Status,
         >;
+        /// Forgets a container, killed if it runs. Its log stays. Idempotent.
         async fn remove_container(
             &self,
             request: tonic::Request<super::RemoveContainerRequest>,
@@ -3113,6 +3235,7 @@ pub mod runtime_service_server {
             tonic::Response<super::ContainerStatusResponse>,
             tonic::Status,
         >;
+        /// New limits while a container runs; fields without a value stay as they are.
         async fn update_container_resources(
             &self,
             request: tonic::Request<super::UpdateContainerResourcesRequest>,
@@ -3120,6 +3243,7 @@ pub mod runtime_service_server {
             tonic::Response<super::UpdateContainerResourcesResponse>,
             tonic::Status,
         >;
+        /// The log was renamed: write on into a new file at its path.
         async fn reopen_container_log(
             &self,
             request: tonic::Request<super::ReopenContainerLogRequest>,
@@ -3127,6 +3251,7 @@ pub mod runtime_service_server {
             tonic::Response<super::ReopenContainerLogResponse>,
             tonic::Status,
         >;
+        /// Runs a command and answers with what it said, at most 16 MiB.
         async fn exec_sync(
             &self,
             request: tonic::Request<super::ExecSyncRequest>,
@@ -3134,6 +3259,7 @@ pub mod runtime_service_server {
             tonic::Response<super::ExecSyncResponse>,
             tonic::Status,
         >;
+        /// A URL for one client, who streams to a new command. So are Attach and PortForward.
         async fn exec(
             &self,
             request: tonic::Request<super::ExecRequest>,
@@ -3209,6 +3335,7 @@ pub mod runtime_service_server {
             tonic::Response<Self::StreamPodSandboxStatsStream>,
             tonic::Status,
         >;
+        /// The range of pod addresses of this node, for runtimes that make networks of it.
         async fn update_runtime_config(
             &self,
             request: tonic::Request<super::UpdateRuntimeConfigRequest>,
@@ -3233,6 +3360,7 @@ pub mod runtime_service_server {
             >
             + std::marker::Send
             + 'static;
+        /// What happens from now on, each event with its pod as it was then.
         async fn get_container_events(
             &self,
             request: tonic::Request<super::GetEventsRequest>,
@@ -3240,6 +3368,7 @@ pub mod runtime_service_server {
             tonic::Response<Self::GetContainerEventsStream>,
             tonic::Status,
         >;
+        /// What ListPodSandboxMetrics has values of.
         async fn list_metric_descriptors(
             &self,
             request: tonic::Request<super::ListMetricDescriptorsRequest>,
@@ -3270,6 +3399,7 @@ pub mod runtime_service_server {
             tonic::Response<Self::StreamPodSandboxMetricsStream>,
             tonic::Status,
         >;
+        /// What kubelet must do as the runtime does.
         async fn runtime_config(
             &self,
             request: tonic::Request<super::RuntimeConfigRequest>,
@@ -3277,6 +3407,7 @@ pub mod runtime_service_server {
             tonic::Response<super::RuntimeConfigResponse>,
             tonic::Status,
         >;
+        /// What a pod may use now. kubelet has set the pod's control group itself.
         async fn update_pod_sandbox_resources(
             &self,
             request: tonic::Request<super::UpdatePodSandboxResourcesRequest>,
@@ -3285,6 +3416,7 @@ pub mod runtime_service_server {
             tonic::Status,
         >;
     }
+    /// Pods and containers.
     #[derive(Debug)]
     pub struct RuntimeServiceServer<T> {
         inner: Arc<T>,
@@ -5058,6 +5190,7 @@ pub mod image_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Images. An image is known by the digest of its configuration.
     #[derive(Debug, Clone)]
     pub struct ImageServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5175,6 +5308,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("runtime.v1.ImageService", "StreamImages"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// One image; an answer without one if it is not here.
         pub async fn image_status(
             &mut self,
             request: impl tonic::IntoRequest<super::ImageStatusRequest>,
@@ -5199,6 +5333,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("runtime.v1.ImageService", "ImageStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// Brings an image here; once more if it is here, because a tag moves.
         pub async fn pull_image(
             &mut self,
             request: impl tonic::IntoRequest<super::PullImageRequest>,
@@ -5223,6 +5358,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("runtime.v1.ImageService", "PullImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Removes an image with all its names. Idempotent.
         pub async fn remove_image(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveImageRequest>,
@@ -5247,6 +5383,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("runtime.v1.ImageService", "RemoveImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// What images and writable layers occupy.
         pub async fn image_fs_info(
             &mut self,
             request: impl tonic::IntoRequest<super::ImageFsInfoRequest>,
@@ -5306,6 +5443,7 @@ pub mod image_service_server {
             tonic::Response<Self::StreamImagesStream>,
             tonic::Status,
         >;
+        /// One image; an answer without one if it is not here.
         async fn image_status(
             &self,
             request: tonic::Request<super::ImageStatusRequest>,
@@ -5313,6 +5451,7 @@ pub mod image_service_server {
             tonic::Response<super::ImageStatusResponse>,
             tonic::Status,
         >;
+        /// Brings an image here; once more if it is here, because a tag moves.
         async fn pull_image(
             &self,
             request: tonic::Request<super::PullImageRequest>,
@@ -5320,6 +5459,7 @@ pub mod image_service_server {
             tonic::Response<super::PullImageResponse>,
             tonic::Status,
         >;
+        /// Removes an image with all its names. Idempotent.
         async fn remove_image(
             &self,
             request: tonic::Request<super::RemoveImageRequest>,
@@ -5327,6 +5467,7 @@ pub mod image_service_server {
             tonic::Response<super::RemoveImageResponse>,
             tonic::Status,
         >;
+        /// What images and writable layers occupy.
         async fn image_fs_info(
             &self,
             request: tonic::Request<super::ImageFsInfoRequest>,
@@ -5335,6 +5476,7 @@ pub mod image_service_server {
             tonic::Status,
         >;
     }
+    /// Images. An image is known by the digest of its configuration.
     #[derive(Debug)]
     pub struct ImageServiceServer<T> {
         inner: Arc<T>,

@@ -14,6 +14,7 @@ mod describe;
 mod events;
 mod filter;
 mod image;
+mod kernel;
 mod measure;
 mod node;
 mod runtime;

@@ -238,6 +238,7 @@ impl Node {
         );
         let is_lease = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
         found.extend(names(&self.lab.data_dir().join("podnet")).into_iter().filter(is_lease));
+        found.extend(shims(&root).into_iter().map(|pid| format!("process {pid} of a shim")));
         found
     }
 }
@@ -303,18 +304,23 @@ impl Drop for Node {
     }
 }
 
-/// Kills what a failed test left: shims below `root`, found by their command lines.
+/// Kills what a failed test left.
 fn end_shims(root: &str) {
-    let Ok(entries) = fs::read_dir("/proc") else { return };
-    for entry in entries.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        if line.contains("podloom-shim") && line.contains(root) {
-            let pid = rustix::process::Pid::from_raw(pid).expect("a process");
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+    for pid in shims(root).into_iter().filter_map(rustix::process::Pid::from_raw) {
+        // It may have ended meanwhile.
+        let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
+}
+
+/// Processes of shims whose directories are below `root`, found by their command lines.
+fn shims(root: &str) -> Vec<i32> {
+    let of_root = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains("podloom-shim") && line.contains(root)
+    };
+    let pids = names(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    pids.filter(of_root).collect()
 }
 
 /// Kills what is left in the node's control groups and removes them.

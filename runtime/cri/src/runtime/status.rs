@@ -3,8 +3,7 @@
 use crate::node::Cri;
 use crate::status::Result;
 use cri_api::v1::{
-    RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus,
-    StatusRequest, StatusResponse,
+    RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeStatus, StatusRequest, StatusResponse,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -43,8 +42,7 @@ async fn network(cri: &Cri) -> RuntimeCondition {
 fn handlers(cri: &Cri) -> Vec<RuntimeHandler> {
     let mut names: BTreeSet<&str> = BTreeSet::from([""]);
     names.extend(cri.pods().settings().handlers.keys().map(String::as_str));
-    let features =
-        RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
+    let features = crate::kernel::features();
     let handler = |name: &str| RuntimeHandler { name: name.to_owned(), features: Some(features) };
     names.into_iter().map(handler).collect()
 }
