@@ -211,6 +211,7 @@ fn spaces() -> Vec<Case> {
         user(pod_mode, vec![range(0, u32::MAX, 2)]),
         user(pod_mode, vec![range(0, 1000, 10), range(5, 3000, 10)]),
         user(pod_mode, vec![range(0, 1000, 10), range(10, 1005, 10)]),
+        user(pod_mode, vec![range(1, 1000, 10)]),
         user(NamespaceMode::Node, good()),
         user(NamespaceMode::Container, good()),
         user(NamespaceMode::Target, good()),

@@ -87,7 +87,8 @@ fn mappings(options: &UserNamespace) -> Result<Option<Mappings>> {
     }
 }
 
-/// Ranges that do not overlap, inside or outside (user_namespaces(7)).
+/// Ranges that do not overlap, inside or outside (user_namespaces(7)), and give the namespace a
+/// root: nobody else may set it up.
 fn ranges(field: &str, list: &[IdMapping]) -> Result<Vec<IdRange>> {
     if list.is_empty() {
         return Err(Error::invalid(field, "is empty"));
@@ -112,6 +113,9 @@ fn ranges(field: &str, list: &[IdMapping]) -> Result<Vec<IdRange>> {
             return Err(Error::invalid(field, "ranges overlap"));
         }
         found.push(new);
+    }
+    if !found.iter().any(|range| range.container == 0) {
+        return Err(Error::invalid(field, "container ID 0 is not mapped"));
     }
     Ok(found)
 }
