@@ -59,3 +59,44 @@ fn connect(name: &[u8]) -> io::Result<UnixDatagram> {
     socket.connect_addr(&address)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_names_are_told() {
+        let name = format!("podloomd-test-{}", std::process::id());
+        let path = std::env::temp_dir().join(&name);
+        let by_path = UnixDatagram::bind(&path).unwrap();
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let by_name = UnixDatagram::bind_addr(&address).unwrap();
+        let abstract_name = format!("@{name}");
+        for (listener, name) in
+            [(by_path, path.as_os_str().as_bytes()), (by_name, abstract_name.as_bytes())]
+        {
+            let socket = Some(connect(name).unwrap());
+            Supervisor { socket, watchdog: None }.tell("READY=1");
+            let mut said = [0; 32];
+            let length = listener.recv(&mut said).unwrap();
+            assert_eq!(&said[..length], b"READY=1");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_hears_three_times_in_its_time() {
+        let (here, there) = UnixDatagram::pair().unwrap();
+        let watchdog = Some(Duration::from_secs(30));
+        let supervisor = Supervisor { socket: Some(here), watchdog };
+        let alive = supervisor.keep_alive();
+        assert!(tokio::time::timeout(Duration::from_secs(29), alive).await.is_err());
+        there.set_nonblocking(true).unwrap();
+        let mut said = [0; 32];
+        let mut count = 0;
+        while there.recv(&mut said).is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+}

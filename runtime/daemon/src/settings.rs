@@ -164,3 +164,38 @@ pub(crate) fn services(config: &Config) -> Result<cri::Settings, Fault> {
         shown_config: shown,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_file_are_those_of_the_rooms() {
+        let config = Config::default();
+        let (ours, theirs) = (containers(&config), container::Settings::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let (ours, theirs) = (images(&config), image::Settings::below(&config.files.root));
+        assert_eq!((ours.store, ours.snapshots), (theirs.store, theirs.snapshots));
+        assert_eq!(ours.registry.certs_d, theirs.registry.certs_d);
+        assert_eq!(ours.parallel_layers, theirs.parallel_layers);
+        assert_eq!((ours.keep_blobs, ours.keep_partial), (theirs.keep_blobs, theirs.keep_partial));
+        let (ours, theirs) = (streams(&config), streaming::Settings::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+
+    #[test]
+    fn a_program_is_a_runtime_of_its_own() {
+        let mut config = Config::default();
+        config.containers.cgroup_driver = CgroupDriver::Systemd;
+        let program = PathBuf::from("/usr/sbin/runc");
+        config
+            .runtimes
+            .insert("runc".to_owned(), runtime_config::Runtime { program, ..Default::default() });
+        config.runtimes.insert("built-in".to_owned(), runtime_config::Runtime::default());
+        let made = containers(&config).handlers;
+        let container::Runtime::Program(runc) = &made["runc"].runtime else { panic!("{made:?}") };
+        assert!(runc.systemd && runc.path == Path::new("/usr/sbin/runc"));
+        assert_eq!(made["built-in"].runtime, container::Runtime::default());
+        assert_eq!(services(&config).unwrap().cgroup_driver, v1::CgroupDriver::Systemd);
+    }
+}

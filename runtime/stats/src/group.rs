@@ -325,18 +325,28 @@ mod tests {
 
     #[test]
     fn a_group_of_this_machine_is_read() {
-        // The group of this process, where the test runs.
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path =
-            own.lines().find(|line| line.contains("memory") || line.starts_with("0::")).unwrap();
-        let path = path.rsplit(':').next().unwrap();
-        if path == "/" {
-            // The root has no figures of its own.
-            return;
+        let path = format!("/podloom-stats-{}", std::process::id());
+        let request = Request { path: Some(&path), ..Request::new("x") };
+        // Until it is kept, dropping it kills what is in it and removes it.
+        let made = Cgroup::create(&request).unwrap();
+        let mut busy =
+            std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        made.add(busy.id()).unwrap();
+        let group = Group::find("x", &path, Driver::Cgroupfs).unwrap();
+        for _ in 0..200 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            if group.processes().unwrap() == [busy.id()] && group.memory().unwrap().usage > 0 {
+                break;
+            }
         }
-        let group = Group::find("x", path, Driver::Cgroupfs).unwrap();
-        assert!(group.memory().unwrap().usage > 0);
-        assert!(group.cpu().unwrap().total > 0);
-        assert!(group.threads().unwrap().0 > 0);
+        let (memory, cpu) = (group.memory().unwrap(), group.cpu().unwrap());
+        let (threads, processes) = (group.threads().unwrap(), group.processes().unwrap());
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        drop(made);
+        assert!(memory.usage > 0 && memory.working_set() <= memory.usage, "{memory:?}");
+        assert!(cpu.total > 10_000_000, "{cpu:?}");
+        assert_eq!((threads.0, processes), (1, vec![busy.id()]));
+        assert!(group.memory().is_none(), "it is gone");
     }
 }

@@ -127,7 +127,7 @@ mod tests {
         values::interface(&one, &mut collected);
         values::device(&crate::group::Device::default(), &mut collected);
         let described = descriptors();
-        assert!(collected.all.len() >= 16);
+        assert_eq!(collected.all.len(), 8 + 6);
         for metric in collected.all {
             let of = described.iter().find(|one| one.name == metric.name).unwrap();
             assert_eq!(of.label_keys.len(), metric.label_values.len(), "{}", metric.name);

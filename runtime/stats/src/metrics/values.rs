@@ -13,8 +13,8 @@ use std::fs;
 const NANOSECOND: u64 = 1_000_000_000;
 const MICROSECOND: u64 = 1_000_000;
 
-/// What a control group counts.
-pub(super) fn group(group: &Group, into: &mut Collected) {
+/// What a control group counts. Its memory is returned, whose file is the slowest to read.
+pub(super) fn group(group: &Group, into: &mut Collected) -> Option<Memory> {
     if let Some(cpu) = group.cpu() {
         of_cpu(&cpu, into);
     }
@@ -23,8 +23,9 @@ pub(super) fn group(group: &Group, into: &mut Collected) {
         into.add(Name::CfsThrottled, &[], throttled.throttled);
         into.add(Name::CfsThrottledTime, &[], throttled.time / NANOSECOND);
     }
-    if let Some(memory) = group.memory() {
-        of_memory(&memory, into);
+    let memory = group.memory();
+    if let Some(memory) = &memory {
+        of_memory(memory, into);
     }
     into.add_some(Name::OomEvents, group.oom_kills());
     for (resource, stalled, waiting) in [
@@ -39,6 +40,7 @@ pub(super) fn group(group: &Group, into: &mut Collected) {
     for one in group.devices() {
         device(&one, into);
     }
+    memory
 }
 
 fn of_cpu(cpu: &Cpu, into: &mut Collected) {
@@ -108,7 +110,9 @@ pub(super) fn interface(one: &Interface, into: &mut Collected) {
 pub(super) fn container(shared: &Shared, container: &Container, into: &mut Collected) {
     let status = container.status();
     if let Some(of) = shared.group(container) {
-        group(&of, into);
+        if let Some(memory) = group(&of, into) {
+            limits(&memory, into);
+        }
         if let Some((threads, most)) = of.threads() {
             into.add(Name::Threads, &[], threads);
             into.add(Name::ThreadsMax, &[], most.unwrap_or(0));
@@ -119,7 +123,6 @@ pub(super) fn container(shared: &Shared, container: &Container, into: &mut Colle
             into.add(Name::Files, &[], files);
             into.add(Name::Sockets, &[], sockets);
         }
-        limits(&of, into);
     }
     if let Some(limit) = processes::open_files_limit(status.pid) {
         into.add(Name::Ulimits, &["max_open_files"], limit);
@@ -138,8 +141,7 @@ pub(super) fn container(shared: &Shared, container: &Container, into: &mut Colle
     }
 }
 
-fn limits(group: &Group, into: &mut Collected) {
-    let Some(memory) = group.memory() else { return };
+fn limits(memory: &Memory, into: &mut Collected) {
     into.add(Name::SpecMemory, &[], memory.limit.unwrap_or(0));
     into.add(Name::SpecReservation, &[], 0);
     into.add(Name::SpecSwap, &[], memory.swap_limit.unwrap_or(0));
