@@ -329,8 +329,9 @@ mod tests {
         let request = Request { path: Some(&path), ..Request::new("x") };
         // Until it is kept, dropping it kills what is in it and removes it.
         let made = Cgroup::create(&request).unwrap();
-        let mut busy =
-            std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        // What it takes after it has joined is the group's.
+        let script = "sleep 0.1; x=$(yes | head -c 3000000); while :; do :; done";
+        let mut busy = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         made.add(busy.id()).unwrap();
         let group = Group::find("x", &path, Driver::Cgroupfs).unwrap();
         for _ in 0..200 {
