@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// A configuration with the control group and the log directory of this node.
-    fn placed(&self, config: &v1::PodSandboxConfig) -> v1::PodSandboxConfig {
+    pub fn placed(&self, config: &v1::PodSandboxConfig) -> v1::PodSandboxConfig {
         let mut config = config.clone();
         let uid = config.metadata.as_ref().map(|m| m.uid.clone()).unwrap_or_default();
         let linux = config.linux.get_or_insert_default();

@@ -91,7 +91,7 @@ fn containers_outlive_the_daemon_and_ends_are_not_lost() {
 fn a_caller_that_goes_away_stops_nothing() {
     let Some(node) = Node::start("daemon-callers") else { return };
     node.run(async |client: &mut Client| {
-        let config = pod("impatient");
+        let config = client.placed(&pod("impatient"));
         let mut second = client.runtime.clone();
         let request = v1::RunPodSandboxRequest {
             config: Some(config.clone()),
