@@ -299,8 +299,14 @@ impl Drop for Node {
         if let Some(mut child) = self.daemon.take() {
             let _ended = child.kill().and_then(|()| child.wait().map(drop));
         }
+        // Pods that were given no control group have one by their id.
+        let pods =
+            names(&self.path("state/sandboxes")).into_iter().map(|id| format!("podloom/{id}"));
+        let groups: Vec<_> = pods.chain([self.cgroup.clone()]).collect();
         end_shims(&self.lab.root().to_string_lossy());
-        remove_groups(&self.cgroup);
+        for group in groups {
+            remove_groups(&group);
+        }
     }
 }
 
