@@ -193,7 +193,8 @@ fn propagation_of_the_root() {
             let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
             let up =
                 text.lines().any(|line| line.contains(&format!("{} ", place.join("up").display())));
-            let stray = text.lines().filter(|line| line.contains("/rootfs")).count();
+            let ours = place.with_file_name("rootfs").display().to_string();
+            let stray = text.lines().filter(|line| line.contains(&ours)).count();
             format!(" up {up} stray {stray}")
         });
         let seen = run.inside(|| {
