@@ -74,8 +74,6 @@ pub(crate) struct Fetch {
     pub(crate) hold: Hold,
     /// Those of this pull.
     pub(crate) threads: Threads,
-    /// What this pull wrote out already.
-    pub(crate) ahead: Ahead,
 }
 
 /// A layer that nobody else works on.
@@ -110,13 +108,21 @@ impl Fetch {
             async move { fetch.layer(turn).await }
         });
         let parallel = self.service.inner.settings.parallel_layers.max(1);
-        let outcome = work.try_buffer_unordered(parallel).try_collect::<Vec<_>>().await;
+        let (mut ahead, mut left) = (Ahead::default(), self.plan.layers.len());
+        let done = work.try_buffer_unordered(parallel).inspect_ok(|(_, commit)| {
+            left -= 1;
+            // After the last one the commit's own sync comes at once.
+            if left > 0 && commit.is_some() {
+                ahead.start(self.store().root());
+            }
+        });
+        let outcome = done.try_collect::<Vec<_>>().await;
         if outcome.is_err() {
             // The other layers' threads notice that nobody feeds them.
             self.threads.idle().await;
         }
         let mut commits = outcome?;
-        self.ahead.wait().await?;
+        ahead.wait().await?;
         commits.sort_by_key(|(at, _)| *at);
         Ok(commits.into_iter().filter_map(|(_, commit): (_, Option<Commit>)| commit).collect())
     }
@@ -183,7 +189,6 @@ impl Fetch {
             Source::Archive(archive) => self.copy(turn, archive).await?,
         };
         drop(guard);
-        self.ahead.start(self.store().root());
         progress.enter(LayerStage::Done);
         self.commit(at, done).map(|commit| (at, commit))
     }

@@ -57,8 +57,9 @@ pub type Layers = Arc<dyn snapshot::Snapshotter>;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(e) => Err(Error::new(Kind::Io, "a thread", format!("ended without an answer: {e}"))),
-    }
+    tokio::task::spawn_blocking(work).await.map_err(ended)?
+}
+
+fn ended(e: tokio::task::JoinError) -> Error {
+    Error::new(Kind::Io, "a thread", format!("ended without an answer: {e}"))
 }

@@ -1,6 +1,5 @@
 //! Pulls.
 
-use crate::ahead::Ahead;
 use crate::fetch::{Fetch, Source};
 use crate::plan::{Plan, check_manifest};
 use crate::progress::{Progress, Stage};
@@ -176,8 +175,7 @@ impl ImageService {
     pub(crate) fn fetch(&self, source: Source, plan: Plan) -> Arc<Fetch> {
         let hold = self.inner.store.hold();
         let threads = Threads::default();
-        let ahead = Ahead::default();
-        Arc::new(Fetch { service: self.clone(), source, plan, hold, threads, ahead })
+        Arc::new(Fetch { service: self.clone(), source, plan, hold, threads })
     }
 
     /// Puts the small documents of an image into the store.
