@@ -4,6 +4,7 @@ use crate::args::Form;
 use crate::fault::{Fault, Result};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows under a head, in columns as wide as their widest cell.
 #[derive(Debug)]
@@ -137,6 +138,19 @@ pub(crate) fn fault(fault: &Fault, form: Option<Form>) {
         Some(Form::Json) => note(&serde_json::json!({ "error": fault.document() }).to_string()),
         _ => note(fault.text().trim_end()),
     }
+}
+
+/// How long ago a time in seconds since 1970 was.
+pub(crate) fn age(then: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let ago = now.saturating_sub(then);
+    let (count, unit) = match ago {
+        0..120 => (ago, "s"),
+        120..7200 => (ago / 60, "min"),
+        7200..172_800 => (ago / 3600, "h"),
+        _ => (ago / 86_400, "days"),
+    };
+    format!("{count} {unit} ago")
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use crate::fault::Result;
 use crate::print::{self, Table};
 use image::{RegistryConfig, Removal, Summary};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) fn list(desk: &Desk, ls: &LsArgs) -> Result<()> {
     let service = desk.open("ls", RegistryConfig::default())?;
@@ -33,7 +32,7 @@ fn table(images: &[Summary], no_trunc: bool) -> String {
             (tags, _) => tags.to_vec(),
         };
         for name in names {
-            let (size, age) = (bytes(image.size), age(image.added));
+            let (size, age) = (bytes(image.size), print::age(image.added));
             table.row(vec![name, id.clone(), image.platform.clone(), size, age]);
         }
     }
@@ -42,19 +41,6 @@ fn table(images: &[Summary], no_trunc: bool) -> String {
 
 fn short(hex: &str) -> String {
     hex.chars().take(12).collect()
-}
-
-/// How long ago a time in seconds since 1970 was.
-fn age(then: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let ago = now.saturating_sub(then);
-    let (count, unit) = match ago {
-        0..120 => (ago, "s"),
-        120..7200 => (ago / 60, "min"),
-        7200..172_800 => (ago / 3600, "h"),
-        _ => (ago / 86_400, "days"),
-    };
-    format!("{count} {unit} ago")
 }
 
 pub(super) fn inspect(desk: &Desk, inspect: &InspectArgs) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Messages of the CRI as documents and as words for people.
 
+use crate::print;
 use cri_api::v1::{ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An ID as short as people use it.
 pub(super) fn short(id: &str) -> String {
@@ -27,16 +27,7 @@ pub(super) fn pod_state(state: i32) -> &'static str {
 
 /// How long ago a time in nanoseconds since 1970 was.
 pub(super) fn age(then: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let then = u64::try_from(then / 1_000_000_000).unwrap_or_default();
-    let ago = now.saturating_sub(then);
-    let (count, unit) = match ago {
-        0..120 => (ago, "s"),
-        120..7200 => (ago / 60, "min"),
-        7200..172_800 => (ago / 3600, "h"),
-        _ => (ago / 86_400, "days"),
-    };
-    format!("{count} {unit} ago")
+    print::age(u64::try_from(then / 1_000_000_000).unwrap_or_default())
 }
 
 /// A time in nanoseconds since 1970 as RFC 3339 writes it; null for zero, which means never.

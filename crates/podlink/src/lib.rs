@@ -11,7 +11,7 @@ mod remove;
 pub use add::{add, add_undone_by, made};
 pub use check::{check, status};
 pub use remove::{del, del_by, gc};
-pub use veth::first_mac;
+pub use veth::{AskedMac, first_mac};
 
 use cni_types::{CniResult, Code, Dns, Error, Result};
 use netlink::{Link, Netlink};
@@ -49,6 +49,18 @@ pub fn parent(space: &Netlink, name: &str) -> Result<Link> {
         Error::new(Code::InvalidConfig, "master: is not given, and there is no default route")
             .with_details("name the link that pods are to share")
     })
+}
+
+/// An MTU as configured, in bytes, before the link below is known: zero means that of the link below.
+///
+/// # Errors
+/// [`Code::InvalidConfig`] when it can be that of no link.
+pub fn configured_mtu(mtu: u32) -> Result<u32> {
+    if matches!(mtu, 0 | 68..=65535) {
+        return Ok(mtu);
+    }
+    let cause = format!("mtu {mtu}: want 68 to 65535 bytes, or 0 for the master's");
+    Err(Error::new(Code::InvalidConfig, cause))
 }
 
 /// An MTU for a link on top of `parent`: zero means its own.

@@ -1,7 +1,33 @@
 //! The hardware address that is asked for.
 
-use cni_types::{Code, Error, Result};
+use cni_types::{Args, Code, Error, Result};
 use netlink::Mac;
+
+/// The keys that may ask for an address, as written; empty where they do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AskedMac<'a> {
+    /// `runtimeConfig.mac`, which overrules all.
+    pub runtime: &'a str,
+    /// `args.cni.mac`, which overrules `CNI_ARGS`.
+    pub cni_args: &'a str,
+    /// `mac` of the configuration itself, which `CNI_ARGS` overrules.
+    pub own: &'a str,
+}
+
+impl AskedMac<'_> {
+    /// The address that counts, where one is asked for by a key or by `MAC` of `CNI_ARGS`.
+    ///
+    /// # Errors
+    /// [`Code::InvalidConfig`] or [`Code::InvalidEnvironment`] for a wrong one, by where it stands.
+    pub fn read(&self, args: &Args) -> Result<Option<Mac>> {
+        first_mac(&[
+            ("runtimeConfig.mac", self.runtime, Code::InvalidConfig),
+            ("args.cni.mac", self.cni_args, Code::InvalidConfig),
+            ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
+            ("mac", self.own, Code::InvalidConfig),
+        ])
+    }
+}
 
 /// The first address that is given: each source is its key, its text, empty where it gives none,
 /// and the code of a wrong one.

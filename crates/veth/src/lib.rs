@@ -14,7 +14,7 @@ mod make;
 pub mod report;
 mod stale;
 
-pub use address::first_mac;
+pub use address::{AskedMac, first_mac};
 pub use carrier::wait_for_carrier;
 pub use delete::{delete_in_pod, delete_own, delete_reported};
 pub use make::{Wish, make};

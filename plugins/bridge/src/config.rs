@@ -232,14 +232,10 @@ pub(crate) fn gateway_link(bridge: &str, id: u16) -> String {
     format!("{bridge}.{id}")
 }
 
-/// `CNI_ARGS` is overruled by `args.cni.mac`, and that by `runtimeConfig.mac`.
+/// No key of the configuration itself asks for an address.
 fn mac(wire: &Wire, args: &Args) -> Result<Option<Mac>> {
-    let sources = [
-        ("runtimeConfig.mac", wire.runtime_config.mac.as_str(), Code::InvalidConfig),
-        ("args.cni.mac", wire.args.cni.mac.as_str(), Code::InvalidConfig),
-        ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
-    ];
-    veth::first_mac(&sources)
+    let (runtime, cni_args) = (&wire.runtime_config.mac, &wire.args.cni.mac);
+    veth::AskedMac { runtime, cni_args, own: "" }.read(args)
 }
 
 fn vlans(wire: &Wire) -> Result<Option<Vlans>> {

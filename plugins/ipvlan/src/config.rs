@@ -37,15 +37,12 @@ impl Config {
     /// [`Code::Decode`] for a wrong type; [`Code::InvalidConfig`].
     pub(crate) fn read(conf: &NetConf) -> Result<Config> {
         let wire: Wire = conf.decode()?;
-        if !matches!(wire.mtu, 0 | 68..=65535) {
-            let cause = format!("mtu {}: want 68 to 65535 bytes, or 0 for the master's", wire.mtu);
-            return Err(Error::new(Code::InvalidConfig, cause));
-        }
+        let mtu = podlink::configured_mtu(wire.mtu)?;
         Ok(Config {
             mode: mode(&wire.mode)?,
             master: wire.master,
             master_in_pod: wire.link_in_container,
-            mtu: wire.mtu,
+            mtu,
             dns: wire.dns,
         })
     }

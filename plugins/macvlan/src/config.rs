@@ -57,16 +57,13 @@ impl Config {
     /// [`Code::Decode`] for a wrong type; [`Code::InvalidConfig`]; [`Code::InvalidEnvironment`].
     pub(crate) fn read(conf: &NetConf, args: &Args) -> Result<Config> {
         let wire: Wire = conf.decode()?;
-        if !matches!(wire.mtu, 0 | 68..=65535) {
-            let cause = format!("mtu {}: want 68 to 65535 bytes, or 0 for the master's", wire.mtu);
-            return Err(Error::new(Code::InvalidConfig, cause));
-        }
+        let mtu = podlink::configured_mtu(wire.mtu)?;
         Ok(Config {
             mode: mode(&wire.mode)?,
             mac: mac(&wire, args)?,
             master: wire.master,
             master_in_pod: wire.link_in_container,
-            mtu: wire.mtu,
+            mtu,
             broadcast_queue: Some(wire.bcqueuelen).filter(|length| *length != 0),
             dns: wire.dns,
         })
@@ -86,15 +83,9 @@ fn mode(text: &str) -> Result<MacVlanKind> {
     })
 }
 
-/// `mac` is overruled by `CNI_ARGS`, that by `args.cni.mac`, and that by `runtimeConfig.mac`.
 fn mac(wire: &Wire, args: &Args) -> Result<Option<Mac>> {
-    let sources = [
-        ("runtimeConfig.mac", wire.runtime_config.mac.as_str(), Code::InvalidConfig),
-        ("args.cni.mac", wire.args.cni.mac.as_str(), Code::InvalidConfig),
-        ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
-        ("mac", wire.mac.as_str(), Code::InvalidConfig),
-    ];
-    podlink::first_mac(&sources)
+    let (runtime, cni_args) = (&wire.runtime_config.mac, &wire.args.cni.mac);
+    podlink::AskedMac { runtime, cni_args, own: &wire.mac }.read(args)
 }
 
 #[cfg(test)]

@@ -90,15 +90,9 @@ impl Config {
     }
 }
 
-/// `mac` is overruled by `CNI_ARGS`, that by `args.cni.mac`, and that by `runtimeConfig.mac`.
 fn mac(wire: &Wire, args: &Args) -> Result<Option<Mac>> {
-    let sources = [
-        ("runtimeConfig.mac", wire.runtime_config.mac.as_str(), Code::InvalidConfig),
-        ("args.cni.mac", wire.args.cni.mac.as_str(), Code::InvalidConfig),
-        ("CNI_ARGS: MAC", args.get("MAC").unwrap_or_default(), Code::InvalidEnvironment),
-        ("mac", wire.mac.as_str(), Code::InvalidConfig),
-    ];
-    podlink::first_mac(&sources)
+    let (runtime, cni_args) = (&wire.runtime_config.mac, &wire.args.cni.mac);
+    podlink::AskedMac { runtime, cni_args, own: &wire.mac }.read(args)
 }
 
 #[cfg(test)]

@@ -46,17 +46,11 @@ impl Config {
         if wire.vlan_id > VLAN_MAX {
             return invalid(format!("vlanId {}: want 0 to {VLAN_MAX}", wire.vlan_id));
         }
-        if !matches!(wire.mtu, 0 | 68..=65535) {
-            return invalid(format!(
-                "mtu {}: want 68 to 65535 bytes, or 0 for the master's",
-                wire.mtu
-            ));
-        }
         Ok(Config {
             master: wire.master,
             master_in_pod: wire.link_in_container,
             id: wire.vlan_id,
-            mtu: wire.mtu,
+            mtu: podlink::configured_mtu(wire.mtu)?,
             dns: wire.dns,
         })
     }
