@@ -54,7 +54,6 @@ fn allowed_in_runtime(name: &str) -> &'static [&'static str] {
             "netlink",
             "sysctl",
             "shim-client",
-            "shim-protocol",
             "cgroup",
         ],
         "container" => &[
@@ -79,7 +78,6 @@ fn allowed_in_runtime(name: &str) -> &'static [&'static str] {
             "image",
             "streaming",
             "stats",
-            "libcni",
         ],
         _ => &[],
     }
