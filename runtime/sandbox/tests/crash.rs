@@ -226,8 +226,7 @@ fn a_shim_lost_while_nobody_looked_is_told_at_the_start() {
     let stage = Stage::new("shim-lost");
     let before = stage.snapshot();
     assert!(act(&stage, "make", None));
-    let root = stage.lab.root().to_string_lossy().into_owned();
-    stage::end_shims(&root);
+    lab::end_shims(stage.lab.root());
     stage.run(async {
         let (pods, recovered) = stage.open().await;
         assert_eq!(recovered.not_ready.len(), 1, "{recovered:?}");
@@ -282,9 +281,8 @@ fn after_a_boot(stage: &Stage, role: &str) {
 
 /// What a boot takes away: processes, mounts, links, all that is in memory.
 fn boot(stage: &Stage) {
-    let root = stage.lab.root().to_string_lossy().into_owned();
-    stage::end_shims(&root);
-    stage::unmount(&root);
+    lab::end_shims(stage.lab.root());
+    lab::unmount_below(stage.lab.root());
     for dir in [&stage.settings.run_dir, &stage.settings.netns_dir] {
         std::fs::remove_dir_all(dir).expect("memory");
     }

@@ -129,7 +129,7 @@ fn a_failing_del_keeps_the_pod_until_it_succeeds() {
         assert!(sandbox.namespaces().net.as_ref().expect("own").exists(), "kept for the plugin");
         id
     });
-    assert_eq!(stage::shims(&stage.lab.root().to_string_lossy()), Vec::<String>::new());
+    assert_eq!(lab::shims(stage.lab.root()), Vec::<i32>::new());
     // The configuration goes, the next process comes: the record has all that DEL needs.
     fs::remove_dir_all(stage.lab.conf_dir()).expect("net.d");
     stage.script("last", &scripted(RESULT, "true"));

@@ -228,17 +228,15 @@ impl Node {
         for dir in
             ["state/sandboxes", "state/containers", "lib/sandboxes", "lib/containers", "netns"]
         {
-            found.extend(names(&self.path(dir)).into_iter().map(|name| format!("{dir}/{name}")));
+            found.extend(
+                lab::names(&self.path(dir)).into_iter().map(|name| format!("{dir}/{name}")),
+            );
         }
-        let root = self.lab.root().to_string_lossy().into_owned();
-        let own = format!("{root}/ns/");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        found.extend(
-            mounts.lines().filter(|l| l.contains(&root) && !l.contains(&own)).map(str::to_owned),
-        );
+        let root = self.lab.root();
+        found.extend(lab::mounts_below(root));
         let is_lease = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
-        found.extend(names(&self.lab.data_dir().join("podnet")).into_iter().filter(is_lease));
-        found.extend(shims(&root).into_iter().map(|pid| format!("process {pid} of a shim")));
+        found.extend(lab::names(&self.lab.data_dir().join("podnet")).into_iter().filter(is_lease));
+        found.extend(lab::shims(root).into_iter().map(|pid| format!("process {pid} of a shim")));
         found
     }
 }
@@ -259,11 +257,6 @@ fn registry_on(lab: &Arc<Lab>) -> Option<(Arc<Registry>, Sender<()>)> {
         });
     });
     Some((starting.recv().expect("the registry's thread")?, keeper))
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// An image with busybox, its commands, users, and a volume's directory.
@@ -301,38 +294,19 @@ impl Drop for Node {
         }
         // Pods that were given no control group have one by their id.
         let pods =
-            names(&self.path("state/sandboxes")).into_iter().map(|id| format!("podloom/{id}"));
+            lab::names(&self.path("state/sandboxes")).into_iter().map(|id| format!("podloom/{id}"));
         let groups: Vec<_> = pods.chain([self.cgroup.clone()]).collect();
-        end_shims(&self.lab.root().to_string_lossy());
+        lab::end_shims(self.lab.root());
         for group in groups {
             remove_groups(&group);
         }
     }
 }
 
-/// Kills what a failed test left.
-fn end_shims(root: &str) {
-    for pid in shims(root).into_iter().filter_map(rustix::process::Pid::from_raw) {
-        // It may have ended meanwhile.
-        let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-}
-
-/// Processes of shims whose directories are below `root`, found by their command lines.
-fn shims(root: &str) -> Vec<i32> {
-    let of_root = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        line.contains("podloom-shim") && line.contains(root)
-    };
-    let pids = names(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
-    pids.filter(of_root).collect()
-}
-
 /// Kills what is left in the node's control groups and removes them.
 fn remove_groups(cgroup: &str) {
     let root = PathBuf::from("/sys/fs/cgroup");
-    let mut trees: Vec<_> = names(&root).into_iter().map(|name| root.join(name)).collect();
+    let mut trees: Vec<_> = lab::names(&root).into_iter().map(|name| root.join(name)).collect();
     trees.push(root);
     for tree in trees {
         let top = tree.join(cgroup.trim_start_matches('/'));
@@ -347,7 +321,7 @@ fn remove_groups(cgroup: &str) {
 
 /// Removes a group and those below it; false if something is in one still.
 fn empty(dir: &Path) -> bool {
-    for name in names(dir) {
+    for name in lab::names(dir) {
         let below = dir.join(name);
         if below.is_dir() {
             empty(&below);

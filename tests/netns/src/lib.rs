@@ -43,6 +43,7 @@ mod outside;
 mod ping;
 mod plugin;
 mod probe;
+mod remains;
 mod sctp;
 mod skip;
 mod snapshot;
@@ -59,6 +60,7 @@ pub use outcome::{Outcome, address, for_golden};
 pub use outside::Outside;
 pub use plugin::{Call, Kill, Plugin};
 pub use probe::{Echo, Reply};
+pub use remains::{end_shims, mounts_below, names, shims, unmount_below};
 pub use skip::skip;
 pub use snapshot::{Diff, Snapshot};
 

@@ -1,6 +1,6 @@
 //! Daemons that end, shims that are killed, requests that repeat.
 
-use crate::stage::{BOX, SOON, Stage, assert_kind, busybox, names, script, waiting};
+use crate::stage::{BOX, SOON, Stage, assert_kind, busybox, script, waiting};
 use container::Kind;
 use cri_api::v1::ContainerState;
 use serde_json::json;
@@ -225,7 +225,7 @@ fn what_fails_is_undone() {
             let name = config.metadata.clone().expect("metadata").name;
             assert!(node.containers.create(&pod, config, None).await.is_err(), "{name}");
             for dir in ["run/containers", "state/containers"] {
-                assert!(names(&stage.lab.root().join(dir)).is_empty(), "{name}: {dir}");
+                assert!(lab::names(&stage.lab.root().join(dir)).is_empty(), "{name}: {dir}");
             }
             assert_eq!(node.images.leases().expect("leases"), [], "{name}");
         }

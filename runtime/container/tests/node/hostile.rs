@@ -78,7 +78,7 @@ fn links_of_the_image_lead_nowhere_on_the_node() {
         if let Ok(id) = node.containers.create(&pod, config, None).await {
             drop(node.containers.start(&id).await);
         }
-        assert_eq!(crate::stage::names(&outside), Vec::<String>::new());
+        assert_eq!(lab::names(&outside), Vec::<String>::new());
         node.remove(&pod).await;
     });
     stage.assert_clean();

@@ -13,7 +13,7 @@ use sandbox::{Networks, Sandboxes};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Name of the image with busybox in it.
@@ -111,38 +111,29 @@ impl Stage {
     /// Fails if anything of a pod or container is left.
     pub(crate) fn assert_clean(&self) {
         for dir in ["run/containers", "state/containers", "run/sandboxes", "state/sandboxes"] {
-            assert_eq!(names(&self.lab.root().join(dir)), Vec::<String>::new(), "{dir}");
+            assert_eq!(lab::names(&self.lab.root().join(dir)), Vec::<String>::new(), "{dir}");
         }
-        let root = self.lab.root().to_string_lossy().into_owned();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let own = format!("{root}/ns/");
-        let left: Vec<_> =
-            mounts.lines().filter(|l| l.contains(&root) && !l.contains(&own)).collect();
+        let left = lab::mounts_below(self.lab.root());
         assert!(left.is_empty(), "mounts left: {left:#?}");
-        assert_eq!(shims(&root), Vec::<String>::new(), "shims left");
+        assert_eq!(lab::shims(self.lab.root()), Vec::<i32>::new(), "shims left");
     }
 }
 
 /// What a test that failed left running ends with it.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let root = self.lab.root().to_string_lossy().into_owned();
-        for shim in shims(&root).iter().filter_map(|line| line.split(':').next()) {
+        for shim in lab::shims(self.lab.root()) {
             let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children"));
             let children = children.unwrap_or_default();
-            for pid in [shim].into_iter().chain(children.split_ascii_whitespace()) {
-                if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+            for pid in [shim].into_iter().chain(children) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                     // It may have ended meanwhile.
                     let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
             }
         }
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let places = table.lines().filter_map(|line| line.split(' ').nth(4));
-        for place in places.filter(|p| p.starts_with(&root) && !p.contains("/ns/")) {
-            let flags = rustix::mount::UnmountFlags::DETACH;
-            let _gone = rustix::mount::unmount(place, flags);
-        }
+        lab::unmount_below(self.lab.root());
     }
 }
 
@@ -209,24 +200,6 @@ impl Node {
             }
         }
     }
-}
-
-pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
-}
-
-/// Command lines of the shims whose directory is below `root`.
-pub(crate) fn shims(root: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for pid in names(Path::new("/proc")).iter().filter(|n| n.parse::<u32>().is_ok()) {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.starts_with("podloom-shim") && line.contains(root) {
-            found.push(format!("{pid}: {line}"));
-        }
-    }
-    found
 }
 
 /// A pod's configuration: the node's network, a log directory from `POD_LOGS` of the caller.

@@ -88,22 +88,18 @@ impl Stage {
         let added: Vec<_> = diff.added.iter().filter(|l| is_of_pod(l)).collect();
         assert!(added.is_empty(), "left: {added:#?}");
         assert_eq!(self.leases(), Vec::<String>::new(), "leases");
-        let root = self.lab.root().to_string_lossy().into_owned();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let own = format!("{root}/ns/");
-        let left: Vec<_> =
-            mounts.lines().filter(|l| l.contains(&root) && !l.contains(&own)).collect();
+        let left = lab::mounts_below(self.lab.root());
         assert!(left.is_empty(), "mounts left: {left:#?}");
-        assert_eq!(shims(&root), Vec::<String>::new(), "shims left");
+        assert_eq!(lab::shims(self.lab.root()), Vec::<i32>::new(), "shims left");
     }
 
     /// Addresses that host-local holds.
     pub(crate) fn leases(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for network in names(&self.lab.data_dir()) {
+        for network in lab::names(&self.lab.data_dir()) {
             let dir = self.lab.data_dir().join(&network);
             let address = |n: &String| n.parse::<std::net::IpAddr>().is_ok();
-            found.extend(names(&dir).into_iter().filter(address));
+            found.extend(lab::names(&dir).into_iter().filter(address));
         }
         found
     }
@@ -112,31 +108,8 @@ impl Stage {
 /// What a failed test leaves: shims are ended, mounts taken away. The lab removes the rest.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let root = self.lab.root().to_string_lossy().into_owned();
-        end_shims(&root);
-        unmount(&root);
-    }
-}
-
-/// Ends the shims whose directory is below `root`, and waits for it.
-pub(crate) fn end_shims(root: &str) {
-    for line in shims(root) {
-        let pid = line.split(':').next().and_then(|pid| pid.parse().ok());
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            // One that has just ended is what is wanted.
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-    lab::until("the shims end", Duration::from_secs(10), || shims(root).is_empty());
-}
-
-/// Takes away what is mounted below `root`, but for the lab's own.
-pub(crate) fn unmount(root: &str) {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let own = format!("{root}/ns/");
-    let points = mounts.lines().filter_map(|l| l.split(' ').nth(4));
-    for point in points.filter(|p| p.starts_with(root) && !p.starts_with(&own)) {
-        let _gone = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        lab::end_shims(self.lab.root());
+        lab::unmount_below(self.lab.root());
     }
 }
 
@@ -162,24 +135,6 @@ pub(crate) fn settings(root: &Path) -> Settings {
         },
         ..Settings::new(lab::podloom_shim())
     }
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
-}
-
-/// Command lines of the shims whose directory is below `root`.
-pub(crate) fn shims(root: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for pid in names(Path::new("/proc")).iter().filter(|n| n.parse::<u32>().is_ok()) {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.starts_with("podloom-shim") && line.contains(root) {
-            found.push(format!("{pid}: {line}"));
-        }
-    }
-    found
 }
 
 /// A pod's configuration.

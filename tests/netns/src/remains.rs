@@ -1,0 +1,58 @@
+//! What pods and their shims leave below a directory.
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Names in a directory; none where there is no such directory.
+pub fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Shims whose directory is below `root`, found by their command lines.
+pub fn shims(root: &Path) -> Vec<i32> {
+    let root = root.to_string_lossy();
+    let of_root = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.starts_with("podloom-shim") && line.contains(&*root)
+    };
+    let pids = names(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    pids.filter(of_root).collect()
+}
+
+/// Kills the shims whose directory is below `root`, and waits for it.
+///
+/// # Panics
+/// When they do not end.
+pub fn end_shims(root: &Path) {
+    for pid in shims(root) {
+        // One that has just ended is what is wanted.
+        let _ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    crate::until("the shims end", Duration::from_secs(10), || shims(root).is_empty());
+}
+
+/// Lines of the mount table that are about places below `root`, but for the lab's own.
+///
+/// # Panics
+/// When the table cannot be read.
+pub fn mounts_below(root: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
+    let (root, own) = (root.to_string_lossy(), root.join("ns/").to_string_lossy().into_owned());
+    let left = |line: &&str| line.contains(&*root) && !line.contains(&own);
+    table.lines().filter(left).map(str::to_owned).collect()
+}
+
+/// Takes away what is mounted below `root`, but for the lab's own.
+pub fn unmount_below(root: &Path) {
+    for line in mounts_below(root) {
+        let point = line.split(' ').nth(4).filter(|point| Path::new(point).starts_with(root));
+        // What another took away meanwhile is gone, too.
+        let _gone = point.map(|point| umount2(point, MntFlags::MNT_DETACH));
+    }
+}
