@@ -54,6 +54,7 @@ pub use hold::{HeldNamespaces, NewNamespaces, set_sysctls};
 pub use id::ContainerId;
 pub use plan::check;
 pub use streams::Streams;
+pub use sys::forget_program;
 
 use std::path::PathBuf;
 

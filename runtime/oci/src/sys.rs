@@ -2,10 +2,12 @@
 #![allow(unsafe_code, reason = "raw system calls for a child between clone and exec")]
 
 mod exe;
+mod program;
 mod thread;
 mod tune;
 
 pub(crate) use exe::{can_leave_exe, leave_exe};
+pub use program::forget_program;
 pub(crate) use thread::install_and_deliver;
 pub(crate) use tune::*;
 

@@ -9,7 +9,7 @@
 //! writing to.
 #![allow(unsafe_code, reason = "replaces the mappings of the running program")]
 
-use super::{check, last};
+use super::{check, last, program};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Result;
 
@@ -41,7 +41,7 @@ pub(crate) fn can_leave_exe() -> bool {
 /// its own.
 pub(crate) fn leave_exe(file: BorrowedFd<'_>) -> Result<()> {
     let mut addresses = (u64::MAX, 0);
-    for header in headers().iter().filter(|header| header.p_type == libc::PT_LOAD) {
+    for header in program::loaded() {
         let map = Map::of(header);
         addresses = (addresses.0.min(map.start as u64), addresses.1.max(map.end as u64));
         // In pieces: otherwise the whole program is in memory twice for a moment.
@@ -69,26 +69,9 @@ struct Map {
     prot: libc::c_int,
 }
 
-/// The program's headers, as the kernel told us where they are.
-fn headers() -> &'static [libc::Elf64_Phdr] {
-    // SAFETY: the kernel gives the address and number of the headers of the running program, which
-    // stay mapped; a copy of them is put to the same address.
-    unsafe {
-        let first = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
-        if first.is_null() {
-            return &[];
-        }
-        std::slice::from_raw_parts(first, libc::getauxval(libc::AT_PHNUM) as usize)
-    }
-}
-
 impl Map {
     fn of(header: &libc::Elf64_Phdr) -> Map {
-        // Where the program was loaded: the headers' address less the one that they name.
-        let own = headers().iter().find(|header| header.p_type == libc::PT_PHDR);
-        // SAFETY: asks for a number.
-        let at = unsafe { libc::getauxval(libc::AT_PHDR) };
-        let base = own.map_or(0, |own| at.wrapping_sub(own.p_vaddr)) as usize;
+        let base = program::base().unwrap_or(0) as usize;
         let start = base.wrapping_add(header.p_vaddr as usize);
         let end = (start + header.p_filesz as usize + 0xfff) & !0xfff;
         let bit = |flag, prot| if header.p_flags & flag != 0 { prot } else { 0 };
