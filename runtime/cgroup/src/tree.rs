@@ -7,9 +7,13 @@ use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// How often a parent may vanish under our hands (another container's removal) before it is an error.
 const RACES: usize = 16;
+
+/// Milliseconds that another container's making of a parent may take to fill it.
+const FILLING: usize = 100;
 
 /// Makes the group and what lacks of its parents, and notes how many names were made. On failure
 /// nothing stays.
@@ -158,11 +162,23 @@ pub(crate) fn inherit_cpuset(place: &Place) -> Result<()> {
                 continue;
             }
             let up = prefix.rsplit_once('/').map_or("", |(up, _)| up);
-            let value = Dir::open(&place.mount.join(up))?.read(file)?;
-            dir.write(file, value.trim())?;
+            dir.write(file, filled(&Dir::open(&place.mount.join(up))?, file)?.trim())?;
         }
     }
     Ok(())
+}
+
+/// What a parent has. One that another container is making at this moment has nothing yet: that one
+/// fills it right after having made it, which is waited for.
+fn filled(parent: &Dir, file: &str) -> Result<String> {
+    for _ in 0..FILLING {
+        let value = parent.read(file)?;
+        if !value.trim().is_empty() {
+            return Ok(value);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    parent.read(file)
 }
 
 /// Passes the controllers that the tree's root has down to the group. What a parent refuses (it has

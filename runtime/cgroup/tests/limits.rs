@@ -3,7 +3,7 @@
 mod support;
 
 use cgroup::Kind;
-use support::{SOON, create, end, has, resources, run_in, until, value};
+use support::{SOON, create, end, has, path, resources, run_in, until, value};
 
 /// Skips a test when limits of a controller cannot be set here.
 macro_rules! need {
@@ -134,6 +134,33 @@ fn processors_are_chosen_and_inherited() {
     assert_eq!(cpus().unwrap(), "0");
     let error = group.apply(&resources(r#"{"cpu": {"cpus": "4000"}}"#)).unwrap_err();
     assert!(error.subject().ends_with("cpuset.cpus"), "{error}");
+}
+
+#[test]
+fn a_parent_that_another_is_making_is_waited_for() {
+    let near = create("near");
+    let by = near.paths().by_controller();
+    let Some(tree) = by.get("cpuset").and_then(|dir| dir.parent()) else {
+        return lab::skip("cgroup v1 cpuset: not on this machine");
+    };
+    let parent = tree.join(path("making").trim_start_matches('/'));
+    std::fs::create_dir(&parent).unwrap();
+    let making = std::thread::spawn({
+        let (tree, parent) = (tree.to_owned(), parent.clone());
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let value = std::fs::read_to_string(tree.join(file)).unwrap();
+                std::fs::write(parent.join(file), value.trim()).unwrap();
+            }
+        }
+    });
+    let group = create("making/child");
+    making.join().unwrap();
+    let cpus = value(&group, ("cpuset", "cpuset.cpus"), "cpuset.cpus.effective");
+    assert!(!cpus.unwrap().is_empty());
+    end(&group, run_in(&group, "sleep 100"));
+    std::fs::remove_dir(&parent).unwrap();
 }
 
 #[test]
