@@ -56,7 +56,7 @@ impl Stats {
     /// [`Kind::Internal`] when the work ends without an answer.
     pub async fn containers(&self, all: Vec<Arc<Container>>) -> Result<Vec<ContainerStats>> {
         self.blocking(move |shared| {
-            all.iter().map(|one| describe::container(shared, one)).collect()
+            side_by_side(&all, |one| describe::container(shared, one))
         })
         .await
     }
