@@ -55,10 +55,8 @@ impl Stats {
     /// # Errors
     /// [`Kind::Internal`] when the work ends without an answer.
     pub async fn containers(&self, all: Vec<Arc<Container>>) -> Result<Vec<ContainerStats>> {
-        self.blocking(move |shared| {
-            side_by_side(&all, |one| describe::container(shared, one))
-        })
-        .await
+        self.blocking(move |shared| side_by_side(&all, |one| describe::container(shared, one)))
+            .await
     }
 
     /// What pods use, with their containers that run.
