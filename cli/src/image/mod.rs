@@ -11,7 +11,7 @@ pub(crate) use progress::bytes;
 use crate::fault::{Fault, Result};
 use crate::print;
 use args::{Image, ImageCommand, ImagePlace, ListForm, RmArgs};
-use image::{ImageService, Kind, RegistryConfig, Settings};
+use image::{Catalog, ImageService, Kind, RegistryConfig, Settings};
 use serde_json::Value;
 use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,9 +34,17 @@ impl Desk {
         registry: RegistryConfig,
         keep_blobs: bool,
     ) -> Result<ImageService> {
+        Ok(ImageService::open(Settings { registry, keep_blobs, ..self.settings(what) })?)
+    }
+
+    /// Opens only what lists and looks need.
+    pub(crate) fn catalog(&self, what: &str) -> Result<Catalog> {
+        Ok(Catalog::open(&self.settings(what))?)
+    }
+
+    fn settings(&self, what: &str) -> Settings {
         let holder = format!("podloom image {what}");
-        let usual = Settings::below(&self.place.root);
-        Ok(ImageService::open(Settings { holder, registry, keep_blobs, ..usual })?)
+        Settings { holder, ..Settings::below(&self.place.root) }
     }
 
     /// Prints a document in the form that was asked for; `table` is what people are shown.

@@ -9,11 +9,11 @@ use image::{RegistryConfig, Removal, Summary};
 use serde_json::{Value, json};
 
 pub(super) fn list(desk: &Desk, ls: &LsArgs) -> Result<()> {
-    let service = desk.open("ls", RegistryConfig::default())?;
+    let catalog = desk.catalog("ls")?;
     let images = if ls.images.is_empty() {
-        service.list()?
+        catalog.list()?
     } else {
-        ls.images.iter().map(|text| service.resolve(text)).collect::<image::Result<_>>()?
+        ls.images.iter().map(|text| catalog.resolve(text)).collect::<image::Result<_>>()?
     };
     if ls.quiet && desk.place.output == ListForm::Table {
         let ids: String = images.iter().map(|image| format!("{}\n", image.id)).collect();
@@ -44,10 +44,10 @@ fn short(hex: &str) -> String {
 }
 
 pub(super) fn inspect(desk: &Desk, inspect: &InspectArgs) -> Result<()> {
-    let service = desk.open("inspect", RegistryConfig::default())?;
+    let catalog = desk.catalog("inspect")?;
     let mut found = Vec::new();
     for text in &inspect.images {
-        found.push(json!(service.inspect(text)?));
+        found.push(json!(catalog.inspect(text)?));
     }
     // There is no table of what is nested so deep.
     match desk.place.output {

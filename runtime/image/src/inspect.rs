@@ -1,6 +1,6 @@
 //! All that is known of one image.
 
-use crate::{ImageService, Result, Summary};
+use crate::{Catalog, Result, Summary};
 use registry::spec::{ImageConfig, MAX_CONFIG, MAX_MANIFEST};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,14 +28,14 @@ pub struct Details {
     pub unpacked: Space,
 }
 
-impl ImageService {
+impl Catalog {
     /// All that is known of an image.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound), [`Kind::Ambiguous`](crate::Kind::Ambiguous);
     /// [`Kind::Damaged`](crate::Kind::Damaged) when a document on disk is; the store fails.
     pub fn inspect(&self, text: &str) -> Result<Details> {
-        let store = &self.inner.store;
+        let store = &self.store;
         let meant = self.meant(text)?;
         let id = meant.image();
         let contents = store.contents(id)?;
@@ -60,8 +60,8 @@ impl ImageService {
     /// The configuration of an image, for who makes a container of it.
     ///
     /// # Errors
-    /// As [`ImageService::inspect`].
+    /// As [`Catalog::inspect`].
     pub fn config(&self, id: &Digest) -> Result<ImageConfig> {
-        Ok(ImageConfig::parse(&self.inner.store.read_blob(id, MAX_CONFIG)?)?)
+        Ok(ImageConfig::parse(&self.store.read_blob(id, MAX_CONFIG)?)?)
     }
 }

@@ -20,6 +20,7 @@
 
 mod ahead;
 mod archive;
+mod catalog;
 mod error;
 mod fetch;
 mod inspect;
@@ -34,6 +35,7 @@ mod threads;
 mod transfer;
 
 pub use archive::{Form, fuzz_archive};
+pub use catalog::Catalog;
 pub use error::{Error, Kind, Result};
 pub use inspect::Details;
 pub use names::Summary;

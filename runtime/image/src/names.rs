@@ -1,6 +1,6 @@
 //! Which image is meant, and what it is called.
 
-use crate::{Error, ImageService, Kind, Result};
+use crate::{Catalog, Error, Kind, Result};
 use registry::Reference;
 use serde::Serialize;
 use store::{Digest, Image, Name};
@@ -103,13 +103,13 @@ pub(crate) fn names_for(
     Ok(names)
 }
 
-impl ImageService {
+impl Catalog {
     /// All images, sorted by ID.
     ///
     /// # Errors
     /// When the store fails.
     pub fn list(&self) -> Result<Vec<Summary>> {
-        Ok(self.inner.store.images()?.into_iter().map(Summary::from).collect())
+        Ok(self.store.images()?.into_iter().map(Summary::from).collect())
     }
 
     /// The image that is meant: by tag, by digest, by full or short ID.
@@ -118,10 +118,10 @@ impl ImageService {
     /// [`Kind::NotFound`], [`Kind::Ambiguous`], or the store fails.
     pub fn resolve(&self, text: &str) -> Result<Summary> {
         let meant = self.meant(text)?;
-        Ok(self.inner.store.image(meant.image())?.into())
+        Ok(self.store.image(meant.image())?.into())
     }
 
-    /// As [`ImageService::resolve`]; none if there is no such image.
+    /// As [`Catalog::resolve`]; none if there is no such image.
     ///
     /// # Errors
     /// [`Kind::Ambiguous`], or the store fails.
@@ -134,7 +134,7 @@ impl ImageService {
     }
 
     pub(crate) fn meant(&self, text: &str) -> Result<Meant> {
-        let store = &self.inner.store;
+        let store = &self.store;
         if text.parse::<Digest>().is_ok() {
             let hex = text.split_once(':').map_or(text, |(_, hex)| hex);
             return Ok(Meant::Image(store.by_prefix(hex)?));

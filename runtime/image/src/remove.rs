@@ -47,7 +47,7 @@ impl ImageService {
 
     fn remove_now(&self, text: &str, force: bool) -> Result<Removal> {
         let store = &self.inner.store;
-        let meant = self.meant(text)?;
+        let meant = self.catalog().meant(text)?;
         let image = store.image(meant.image())?;
         let asked = |image: &Image| image.names.iter().filter(|name| !name.implied).count();
         let mut removal =
@@ -83,7 +83,7 @@ impl ImageService {
     pub async fn pin(&self, text: &str, pinned: bool) -> Result<()> {
         let (service, text) = (self.clone(), text.to_owned());
         blocking(move || {
-            let meant = service.meant(&text)?;
+            let meant = service.catalog().meant(&text)?;
             Ok(service.inner.store.pin(meant.image(), pinned)?)
         })
         .await

@@ -106,7 +106,7 @@ fn write(store: &Store, picked: &[Picked], form: Form, sink: &mut dyn Sink) -> R
 fn pick(service: &ImageService, images: &[String]) -> Result<Vec<Picked>> {
     let mut picked: Vec<Picked> = Vec::new();
     for text in images {
-        let meant = service.meant(text)?;
+        let meant = service.catalog().meant(text)?;
         let id = meant.image().clone();
         let contents = service.store().contents(&id)?;
         let (name, manifest) = match meant {
