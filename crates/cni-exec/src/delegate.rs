@@ -31,11 +31,25 @@ impl Delegate {
     /// # Errors
     /// [`Code::InvalidConfig`] when it is not in `path`, [`Code::Program`] when it does not start.
     pub fn start(plugin: &PluginType, verb: Verb, path: &[PathBuf]) -> Result<Delegate> {
+        Delegate::start_with(plugin, verb, path, &[])
+    }
+
+    /// As [`Delegate::start`], with these variables over the caller's.
+    ///
+    /// # Errors
+    /// As [`Delegate::start`].
+    pub fn start_with(
+        plugin: &PluginType,
+        verb: Verb,
+        path: &[PathBuf],
+        variables: &[(&str, &str)],
+    ) -> Result<Delegate> {
         let program = find(plugin, path)?;
         let mut command = Command::new(&program);
         command
             .env("CNI_COMMAND", verb.as_str())
             .env(DELEGATE_PARENT, std::process::id().to_string())
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         if let Some(args) = tolerant_args() {

@@ -8,6 +8,7 @@
 //! Invariant: a plugin never writes to standard output, and never sees an invalid name.
 
 mod call;
+pub mod delegate;
 mod frame;
 pub mod ipam;
 mod log;

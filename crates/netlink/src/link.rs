@@ -47,6 +47,8 @@ pub struct Link {
     pub vlan: Option<u16>,
     /// Its mode, if it is an IP-based virtual interface.
     pub ipvlan: Option<IpVlanKind>,
+    /// The routing table of its members, if it is a VRF.
+    pub vrf: Option<u32>,
 }
 
 /// Settings of a bridge.
@@ -78,6 +80,8 @@ pub enum Kind {
     Dummy,
     /// A TUN or TAP interface.
     Tun,
+    /// A device that gives its members a routing table of their own.
+    Vrf,
     /// A device of no link type: hardware, or the loopback interface.
     Device,
     /// Any other link type, by the kernel's name.
@@ -94,6 +98,7 @@ impl Kind {
             "ipvlan" => Kind::IpVlan,
             "dummy" => Kind::Dummy,
             "tun" => Kind::Tun,
+            "vrf" => Kind::Vrf,
             "" => Kind::Device,
             _ => Kind::Other(name),
         }
@@ -110,6 +115,7 @@ impl fmt::Display for Kind {
             Kind::IpVlan => "ipvlan",
             Kind::Dummy => "dummy",
             Kind::Tun => "tun",
+            Kind::Vrf => "vrf",
             Kind::Device => "device",
             Kind::Other(name) => name,
         })
@@ -139,6 +145,7 @@ impl Link {
             bridge: None,
             vlan: None,
             ipvlan: None,
+            vrf: None,
         };
         for (kind, value) in Attributes::after(body, HEADER) {
             match kind {
@@ -162,6 +169,7 @@ impl Link {
         const VLAN_DEFAULT_PVID: u16 = 39;
         const VLAN_ID: u16 = 1;
         const IPVLAN_MODE: u16 = 1;
+        const VRF_TABLE: u16 = 1;
         let mut port_of = String::new();
         for (kind, value) in Attributes::of(info) {
             match kind {
@@ -188,6 +196,11 @@ impl Link {
                     self.ipvlan = Attributes::of(value)
                         .find(|(kind, _)| *kind == IPVLAN_MODE)
                         .and_then(|(_, value)| IpVlanKind::parse(u16_at(value, 0)?));
+                }
+                libc::IFLA_INFO_DATA if self.kind == Kind::Vrf => {
+                    self.vrf = Attributes::of(value)
+                        .find(|(kind, _)| *kind == VRF_TABLE)
+                        .map(|(_, value)| u32_of(value));
                 }
                 libc::IFLA_INFO_SLAVE_KIND => port_of = text_of(value),
                 libc::IFLA_INFO_SLAVE_DATA if port_of == "bridge" => {

@@ -3,7 +3,8 @@
 use crate::create::named;
 use crate::{Netlink, Result};
 use netlink_packet_route::link::{
-    InfoData, InfoIpVlan, InfoKind, InfoVlan, IpVlanMode, LinkAttribute, LinkInfo, LinkMessage,
+    InfoData, InfoIpVlan, InfoKind, InfoVlan, InfoVrf, IpVlanMode, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -90,5 +91,20 @@ impl Netlink {
         let mut message = place.message();
         message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
         self.create(message, || format!("create dummy {}", place.name))
+    }
+
+    /// Makes a VRF whose members route by `table`, and sets it up.
+    ///
+    /// # Errors
+    /// With EEXIST if the name is taken, and when the kernel refuses.
+    pub fn create_vrf(&self, place: &Place<'_>, table: u32) -> Result<()> {
+        let mut message = place.message();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vrf),
+            LinkInfo::Data(InfoData::Vrf(vec![InfoVrf::TableId(table)])),
+        ]));
+        self.create(message, || format!("create VRF {} with table {table}", place.name))
     }
 }

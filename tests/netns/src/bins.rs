@@ -11,7 +11,7 @@ pub struct Bins {
     name: &'static str,
 }
 
-const PLUGINS: [&str; 12] = [
+const PLUGINS: &[&str] = &[
     "bridge",
     "ptp",
     "macvlan",
@@ -24,6 +24,8 @@ const PLUGINS: [&str; 12] = [
     "static",
     "portmap",
     "loopback",
+    "vrf",
+    "flannel",
 ];
 
 impl Bins {
@@ -36,7 +38,7 @@ impl Bins {
         static DIR: OnceLock<PathBuf> = OnceLock::new();
         let dir = DIR.get_or_init(|| match std::env::var_os("PODLOOM_CNI_BIN_DIR") {
             Some(dir) => dir.into(),
-            None => built(&PLUGINS),
+            None => built(PLUGINS),
         });
         Bins { dir: dir.clone(), name: "podloom" }
     }
