@@ -3,10 +3,13 @@
 //! A [`Subject`] is a plugin with a valid configuration and what is known about it: what ADD
 //! leaves on the node, which drifts CHECK must see, which keys it must refuse. A [`Case`] is a
 //! demand of the specification, or of experience, on any subject. [`CASES`] is the table;
-//! [`enter!`] makes one test of each case for each subject.
+//! [`enter!`] makes one test of each case for each subject, [`judge`] tells what came of one.
 //!
-//! The plugins are podloom's own unless `PODLOOM_CNI_BIN_DIR` names a directory with others: the
-//! cases know nothing of how a plugin works inside.
+//! The cases know nothing of how a plugin works inside. Podloom's own are held to its codes and
+//! words of errors too; those of another [`Maker`] to the specification, and to leaving nothing
+//! behind. The program `podloom-conformance` puts the cases to anybody's plugin, which a [`Given`]
+//! configuration makes a subject of; `conformance-matrix` puts them to all subjects, and to the
+//! reference plugins beside them.
 //!
 //! Each case starts on a node that has seen one ADD and DEL, so that what stays by design (a
 //! bridge, empty chains) is there already, and ends by showing that the node is as before.
@@ -19,24 +22,37 @@
 )]
 
 pub mod cases;
+mod error;
+mod given;
 pub mod machine;
+mod maker;
+pub mod matrix;
+pub mod report;
 mod subject;
 pub mod subjects;
 mod trial;
+mod verdict;
 
-pub use cases::{CASES, Case};
-pub use subject::{Needs, Repeat, Subject, Wiring};
+pub use cases::{CASES, Case, Origin};
+pub use error::{Error, Result};
+pub use given::{About, Again, Bad, Change, Given, Place};
+pub use maker::{Maker, Other};
+pub use subject::{Conf, Needs, Repeat, Subject, Wire, Wiring};
 pub use trial::{Member, Trial};
+pub use verdict::{Asks, Verdict, judge};
 
-/// Runs the case of this name on a subject; a skip where the kernel lacks what the subject needs.
+/// Runs the case of this name on a subject; a skip where the machine lacks what that takes.
 ///
 /// # Panics
 /// When the subject fails the case; when there is no such case.
 pub fn run(case: &str, subject: &Subject) {
     let found = CASES.iter().find(|c| c.name == case);
     let found = found.unwrap_or_else(|| panic!("{case}: no such case"));
-    if subject.kernel.is_empty() || lab::kernel_makes(subject.kernel) {
-        (found.run)(subject);
+    match verdict::barrier(found, subject) {
+        None => (found.run)(subject),
+        Some(Verdict::NotHere(reason)) => lab::skip(&reason),
+        // It has nothing of what the case is about.
+        Some(_) => {}
     }
 }
 

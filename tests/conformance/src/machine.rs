@@ -180,15 +180,17 @@ fn copied(from: &str, to: &Path) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Whether these programs are installed; a skip where one is missing.
-pub fn have(programs: &[&str]) -> bool {
+/// Those of the programs that are not installed.
+pub fn missing<'p>(programs: &[&'p str]) -> Vec<&'p str> {
     let path = std::env::var("PATH").unwrap_or_default();
     let dirs: Vec<_> = path.split(':').chain(["/usr/sbin", "/sbin"]).collect();
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|p| !dirs.iter().any(|dir| Path::new(dir).join(p).is_file()))
-        .copied()
-        .collect();
+    let there = |program: &str| dirs.iter().any(|dir| Path::new(dir).join(program).is_file());
+    programs.iter().filter(|program| !there(program)).copied().collect()
+}
+
+/// Whether these programs are installed; a skip where one is missing.
+pub fn have(programs: &[&str]) -> bool {
+    let missing = missing(programs);
     if !missing.is_empty() {
         lab::skip(&format!("not installed: {}", missing.join(", ")));
     }

@@ -1,19 +1,29 @@
 //! What enters the table.
 
+use crate::maker::Maker;
+use cni_types::{ALL_VERSIONS, Version};
 use lab::{Drift, Lab, Pod};
 use serde_json::{Value, json};
+use std::fmt;
+
+/// Makes a configuration for the pod of a number; 0 is for the verbs that have no pod.
+pub type Conf = dyn Fn(&Lab, u8) -> Value + Sync;
+/// Attaches the pod of a number, and returns the result that the plugins which did so gave.
+pub type Wire = dyn Fn(&Lab, &Pod, u8) -> Value + Sync;
 
 /// A plugin with a valid configuration and what is known about it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Subject {
     /// What messages call it.
     pub name: &'static str,
     /// The plugin's file name.
     pub plugin: &'static str,
+    /// Whose the plugin is.
+    pub maker: Maker,
     /// Type of link that not every kernel makes, and this subject needs; empty for none.
     pub kernel: &'static str,
-    /// A valid configuration of version 1.1.0, without `prevResult`, for the pod of this number.
-    pub conf: fn(&Lab, u8) -> Value,
+    /// A valid configuration of version 1.1.0, without `prevResult`.
+    pub conf: &'static Conf,
     /// Who makes the pod's interface.
     pub wiring: Wiring,
     /// `CNI_IFNAME`.
@@ -43,14 +53,48 @@ pub struct Subject {
     pub sweep: u32,
 }
 
+impl Subject {
+    /// The newest version of the specification that the plugin speaks: that of its trial.
+    pub fn version(&self) -> Version {
+        self.versions().last().copied().unwrap_or(Version::LATEST)
+    }
+
+    /// All versions that it speaks, the oldest first.
+    pub fn versions(&self) -> &'static [Version] {
+        match self.maker {
+            Maker::Podloom => &ALL_VERSIONS,
+            Maker::Other(other) => &other.versions,
+        }
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject")
+            .field("name", &self.name)
+            .field("plugin", &self.plugin)
+            .field("maker", &self.maker)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Who makes the pod's interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Wiring {
     /// The plugin, or nobody.
     Plugin,
     /// An earlier plugin of the chain, whose part the trial plays: the configuration gets a
     /// `prevResult`.
     Before,
+    /// Earlier plugins of the chain, which this runs.
+    Chain(&'static Wire),
+}
+
+impl Wiring {
+    /// Whether the interface is there before the plugin is run.
+    pub fn is_before(&self) -> bool {
+        !matches!(self, Wiring::Plugin)
+    }
 }
 
 /// What a second ADD of one attachment comes to.
@@ -60,6 +104,8 @@ pub enum Repeat {
     Refused(&'static str),
     /// Accepted; the state stays that of the first.
     Accepted,
+    /// Nobody said: either, and DEL takes away what there is.
+    Either,
 }
 
 /// What a plugin needs besides the kernel.

@@ -4,9 +4,47 @@ mod podlinks;
 
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
 
+use crate::maker::Maker;
 use crate::subject::{Needs, Repeat, Subject, Wiring};
 use lab::{Drift, Lab};
 use serde_json::{Value, json};
+
+/// Hands the names of all subjects to a macro: a new one enters here.
+#[macro_export]
+macro_rules! each_subject {
+    ($($with:tt)+) => {
+        $($with)+! {
+            bridge_v4,
+            bridge_l2,
+            bridge_masq_iptables,
+            bridge_masq_nftables,
+            ptp_v4,
+            ptp_masq_iptables,
+            ptp_masq_nftables,
+            host_local_dual,
+            portmap_iptables,
+            portmap_nftables,
+            loopback,
+            static_dual,
+            macvlan_dual,
+            ipvlan_dual,
+            vlan_dual,
+            dummy_dual,
+            host_device_dual,
+            tap_dual,
+        }
+    };
+}
+
+macro_rules! listed {
+    ($($subject:ident),+ $(,)?) => {
+        /// All subjects, in the order of the table.
+        pub fn all() -> Vec<Subject> {
+            vec![$($subject()),+]
+        }
+    };
+}
+each_subject!(listed);
 
 fn host_local(lab: &Lab, dual: bool) -> Value {
     let mut ranges = vec![json!([{"subnet": "10.88.0.0/16"}])];
@@ -105,8 +143,9 @@ pub fn bridge_v4() -> Subject {
     Subject {
         name: "bridge_v4",
         plugin: "bridge",
+        maker: Maker::Podloom,
         kernel: "",
-        conf: |lab, _| network("bridge", lab, false, json!({"bridge": "cni0", "isGateway": true})),
+        conf: &|lab, _| network("bridge", lab, false, json!({"bridge": "cni0", "isGateway": true})),
         wiring: Wiring::Plugin,
         ifname: "eth0",
         makes: &["kind veth", "master \"cni0\"", "file: data/net/10.88."],
@@ -127,7 +166,7 @@ pub fn bridge_v4() -> Subject {
 pub fn bridge_l2() -> Subject {
     Subject {
         name: "bridge_l2",
-        conf: |_, _| json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "cni0"}),
+        conf: &|_, _| json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "cni0"}),
         makes: &["kind veth", "master \"cni0\""],
         drifts: L2_DRIFTS,
         wrong: &[("/bridge", "5", "bridge")],
@@ -143,7 +182,7 @@ pub fn bridge_l2() -> Subject {
 pub fn bridge_masq_iptables() -> Subject {
     Subject {
         name: "bridge_masq_iptables",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             network(
                 "bridge",
                 lab,
@@ -171,7 +210,7 @@ pub fn bridge_masq_iptables() -> Subject {
 pub fn bridge_masq_nftables() -> Subject {
     Subject {
         name: "bridge_masq_nftables",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             network(
                 "bridge",
                 lab,
@@ -193,7 +232,7 @@ pub fn ptp_v4() -> Subject {
     Subject {
         name: "ptp_v4",
         plugin: "ptp",
-        conf: |lab, _| network("ptp", lab, false, json!({"mtu": 1400})),
+        conf: &|lab, _| network("ptp", lab, false, json!({"mtu": 1400})),
         makes: &["kind veth", "mtu 1400", "file: data/net/10.88.", "route: {"],
         drifts: PTP_DRIFTS,
         wrong: &[
@@ -211,7 +250,7 @@ pub fn ptp_v4() -> Subject {
 pub fn ptp_masq_iptables() -> Subject {
     Subject {
         name: "ptp_masq_iptables",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             network("ptp", lab, true, json!({"ipMasq": true, "ipMasqBackend": "iptables"}))
         },
         makes: &["kind veth", "iptables-save: *nat -A CNI-", "ip6tables-save: *nat -A CNI-"],
@@ -227,7 +266,7 @@ pub fn ptp_masq_iptables() -> Subject {
 pub fn ptp_masq_nftables() -> Subject {
     Subject {
         name: "ptp_masq_nftables",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             network("ptp", lab, true, json!({"ipMasq": true, "ipMasqBackend": "nftables"}))
         },
         makes: &["kind veth", "masquerade"],
@@ -241,8 +280,9 @@ pub fn host_local_dual() -> Subject {
     Subject {
         name: "host_local_dual",
         plugin: "host-local",
+        maker: Maker::Podloom,
         kernel: "",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge",
             "ipam": host_local(lab, true)})
         },
@@ -299,8 +339,9 @@ pub fn portmap_iptables() -> Subject {
     Subject {
         name: "portmap_iptables",
         plugin: "portmap",
+        maker: Maker::Podloom,
         kernel: "",
-        conf: |_, number| portmap("iptables", number),
+        conf: &|_, number| portmap("iptables", number),
         wiring: Wiring::Before,
         ifname: "eth0",
         makes: &["iptables-save: *nat -A CNI-", "ip6tables-save: *nat -A CNI-", "8001"],
@@ -336,7 +377,7 @@ pub fn portmap_iptables() -> Subject {
 pub fn portmap_nftables() -> Subject {
     Subject {
         name: "portmap_nftables",
-        conf: |_, number| portmap("nftables", number),
+        conf: &|_, number| portmap("nftables", number),
         drifts: &[(Drift::RulesFlushed, "cni_hostport")],
         makes: &["nft: table ip cni_hostport", "nft: table ip6 cni_hostport", "8001"],
         needs: Needs::NOTHING,
@@ -349,8 +390,9 @@ pub fn loopback() -> Subject {
     Subject {
         name: "loopback",
         plugin: "loopback",
+        maker: Maker::Podloom,
         kernel: "",
-        conf: |_, _| json!({"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}),
+        conf: &|_, _| json!({"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}),
         wiring: Wiring::Plugin,
         ifname: "lo",
         makes: &[],
@@ -372,7 +414,7 @@ pub fn static_dual() -> Subject {
     Subject {
         name: "static_dual",
         plugin: "static",
-        conf: |_, number| {
+        conf: &|_, number| {
             json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge", "ipam": {
                 "type": "static", "routes": [{"dst": "0.0.0.0/0"}], "addresses": [
                     {"address": format!("10.88.0.{number}/16"), "gateway": "10.88.0.254"},

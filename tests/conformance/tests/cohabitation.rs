@@ -8,7 +8,7 @@
 )]
 
 use cni_types::Version;
-use conformance::{Member, Subject, Trial, Wiring, subjects};
+use conformance::{Member, Subject, Trial, subjects};
 use lab::{Bins, Outcome, Plugin, Snapshot};
 use serde_json::Value;
 use std::time::Instant;
@@ -129,7 +129,7 @@ fn collected(subject: &Subject, reference: &Bins, version: Version) {
     let start = Instant::now();
     loop {
         let left = with_b.diff(&meeting.trial.lab.snapshot());
-        let by_hand = subject.wiring == Wiring::Before;
+        let by_hand = subject.wiring.is_before();
         let left = if by_hand { left.without(&["hand6"]) } else { left };
         if left.is_empty() {
             break;

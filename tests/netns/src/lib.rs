@@ -53,7 +53,7 @@ pub use bins::{Bins, podloom, podloom_shim, reference};
 pub use capture::{Capture, Frame};
 pub use drift::Drift;
 pub use enter::Ns;
-pub use kernel::kernel_makes;
+pub use kernel::{kernel_lacks, kernel_makes};
 pub use lan::{lan, lan_conf};
 pub use node::{Lab, Pod};
 pub use outcome::{Outcome, address, for_golden};
@@ -63,6 +63,7 @@ pub use probe::{Echo, Reply};
 pub use remains::{end_shims, mounts_below, names, shims, unmount_below};
 pub use skip::skip;
 pub use snapshot::{Diff, Snapshot};
+pub use sweep::{BASE, abandon};
 
 use std::time::{Duration, Instant};
 

@@ -4,13 +4,16 @@ use crate::Bins;
 use crate::enter::Ns;
 use crate::node::{Lab, Pod};
 use crate::outcome::Outcome;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// When to SIGKILL a plugin.
@@ -34,6 +37,7 @@ pub struct Plugin<'l> {
     without: Vec<String>,
     kill: Option<Kill>,
     over: Vec<(PathBuf, PathBuf)>,
+    limit: Option<Duration>,
 }
 
 /// The variables of one call, for calls that no verb of [`Plugin`] makes.
@@ -60,7 +64,8 @@ impl<'l> Plugin<'l> {
             ("PODLOOM_CACHE_DIR".to_owned(), lab.cache_dir().to_string_lossy().into_owned()),
         ];
         let program = bins.program(name);
-        Plugin { lab, program, env, without: Vec::new(), kill: None, over: Vec::new() }
+        let (without, over) = (Vec::new(), Vec::new());
+        Plugin { lab, program, env, without, kill: None, over, limit: None }
     }
 
     /// With this variable, over what the verb sets.
@@ -79,6 +84,12 @@ impl<'l> Plugin<'l> {
     /// as they hold its output.
     pub fn kill(mut self, moment: Kill) -> Self {
         self.kill = Some(moment);
+        self
+    }
+
+    /// Killed with all that it started when it takes longer than this: for plugins that may hang.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -177,9 +188,12 @@ impl<'l> Plugin<'l> {
         };
         command.env_clear().envs(env.into_iter().filter(|(k, _)| !self.without.contains(k)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.limit.is_some() {
+            command.process_group(0);
+        }
         let name = self.program.file_name().unwrap_or_default().to_string_lossy();
         let what = format!("{name} {verb}");
-        let run = || finish(start(&mut command), what, stdin, self.kill);
+        let run = || finish(start(&mut command), what, stdin, (self.kill, self.limit));
         let node: &Ns = self.lab.node();
         if self.over.is_empty() { node.run(run) } else { node.run_private(&self.over, run) }
     }
@@ -199,9 +213,30 @@ fn start(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|e| panic!("{}: {e}", command.get_program().to_string_lossy()))
 }
 
-fn finish(mut child: Child, what: String, stdin: &[u8], moment: Option<Kill>) -> Outcome {
+/// Process groups of the plugins that run with a limit: nothing else ends them.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Kills the plugins that run with a limit, and what they started.
+pub(crate) fn end_running() {
+    for group in std::mem::take(&mut *running()) {
+        // One that has just ended is what is wanted.
+        let _ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn finish(
+    mut child: Child,
+    what: String,
+    stdin: &[u8],
+    (moment, limit): (Option<Kill>, Option<Duration>),
+) -> Outcome {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let mut input = child.stdin.take().expect("stdin is a pipe");
+    let (ended, end) = mpsc::channel::<()>();
     let output = std::thread::scope(|s| {
         // A plugin may end without reading all: then the pipe is broken, and its answer counts.
         s.spawn(move || drop(input.write_all(stdin)));
@@ -212,7 +247,19 @@ fn finish(mut child: Child, what: String, stdin: &[u8], moment: Option<Kill>) ->
                 let _ = kill(pid, Signal::SIGKILL);
             });
         }
-        child.wait_with_output().expect("wait for the plugin")
+        if let Some(limit) = limit {
+            running().insert(pid.as_raw());
+            s.spawn(move || {
+                if end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    // Its group is its own, and lives while its output is held.
+                    let _ = killpg(pid, Signal::SIGKILL);
+                }
+            });
+        }
+        let output = child.wait_with_output().expect("wait for the plugin");
+        running().remove(&pid.as_raw());
+        drop(ended);
+        output
     });
     Outcome {
         what,

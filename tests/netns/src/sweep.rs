@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 /// Below `/tmp`, not `/run`: programs with a private `/run` must still find their pods.
-const BASE: &str = "/tmp/podloom-lab";
+pub const BASE: &str = "/tmp/podloom-lab";
 
 /// The directory of a new lab of this process.
 pub(crate) fn root_for(name: &str, number: u32) -> PathBuf {
@@ -36,6 +36,20 @@ pub(crate) fn leftovers() {
             }
         }
     });
+}
+
+/// Removes all labs of this process and ends the plugins that run with a limit, for a program that
+/// is told to stop in the middle.
+pub fn abandon() {
+    crate::plugin::end_running();
+    let pid = std::process::id();
+    let own = format!("{pid}.{}.", started(pid).unwrap_or_default());
+    let Ok(entries) = fs::read_dir(BASE) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&own)) {
+            remove(&entry.path());
+        }
+    }
 }
 
 /// Unbinds the namespaces of a lab and removes its directory.

@@ -1,7 +1,7 @@
 //! GC and STATUS.
 
 use crate::trial::set;
-use crate::{Subject, Trial, Wiring};
+use crate::{Subject, Trial};
 use serde_json::{Value, json};
 
 pub(crate) fn gc_keeps_the_valid_and_frees_the_rest(subject: &Subject) {
@@ -24,7 +24,7 @@ pub(crate) fn gc_keeps_the_valid_and_frees_the_rest(subject: &Subject) {
     }
     // Another interface of a container is another attachment. Rules that are the container's as
     // a whole may stay with it.
-    if subject.wiring == Wiring::Plugin {
+    if !subject.wiring.is_before() {
         trial.add(&trial.a).ok();
         trial.plugin().gc(&trial.conf(), &[(trial.a.pod.id(), "net7")]).ok();
         trial.nothing_left("GC with another interface valid");
@@ -55,10 +55,10 @@ pub(crate) fn gc_needs_a_list(subject: &Subject) {
     let state = trial.state();
     let key = "cni.dev/valid-attachments";
     let without = trial.plugin().node_verb("GC", &trial.conf());
-    trial.refused(&without, 7, key, "1.1.0");
+    trial.refused(&without, 7, key, trial.version().as_str());
     let mut conf = trial.conf();
     conf[key] = json!([{"containerID": 5}]);
-    trial.refused(&trial.plugin().node_verb("GC", &conf), 6, key, "1.1.0");
+    trial.refused(&trial.plugin().node_verb("GC", &conf), 6, key, trial.version().as_str());
     trial.same(&state, "GC without a list");
 }
 
@@ -69,22 +69,22 @@ pub(crate) fn status_is_ready(subject: &Subject) {
     trial.nothing_left("STATUS");
     let cold = Trial::cold(subject, "status-cold");
     assert_eq!(cold.plugin().status(&cold.conf()).ok(), Value::Null);
-    let diff = cold.before().node().diff(&cold.lab.snapshot());
+    let diff = cold.before().node().diff(&cold.snapshot());
     assert!(diff.is_empty(), "{}: STATUS on a fresh node changes it:\n{diff}", subject.name);
 }
 
 pub(crate) fn status_without_the_ipam_plugin(subject: &Subject) {
-    let Some(ipam) = subject.needs.ipam else { return };
+    let ipam = subject.needs.ipam.unwrap_or_default();
     let trial = Trial::new(subject, "status-ipam");
     let empty = trial.lab.tmp_dir().to_string_lossy().into_owned();
     let alone = || trial.plugin().env("CNI_PATH", empty.clone());
     trial.refused_cleanly(&alone().status(&trial.conf()), 50, ipam);
     let added = alone().add(&trial.a.pod, subject.ifname, &trial.a.conf);
-    trial.refused_cleanly(&added, 7, ipam);
+    trial.refused_cleanly(&added, trial.own(7), ipam);
 }
 
 pub(crate) fn status_and_add_with_an_exhausted_pool(subject: &Subject) {
-    let Some(pool) = subject.needs.pool else { return };
+    let pool = subject.needs.pool.unwrap_or_default();
     let trial = Trial::new(subject, "status-pool");
     let one =
         json!([[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.7.9", "rangeEnd": "10.88.7.9"}]]);
@@ -94,9 +94,9 @@ pub(crate) fn status_and_add_with_an_exhausted_pool(subject: &Subject) {
     let result = trial.plugin().add(&trial.a.pod, subject.ifname, &a).ok();
     assert_eq!(lab::address(&result, 0).to_string(), "10.88.7.9");
     let state = trial.state();
-    trial.refused(&trial.plugin().status(&conf), 50, "10.88.7.9", "1.1.0");
+    trial.refused(&trial.plugin().status(&conf), 50, "10.88.7.9", trial.version().as_str());
     let second = trial.plugin().add(&trial.b.pod, subject.ifname, &b);
-    trial.refused(&second, 101, "10.88.7.9", "1.1.0");
+    trial.refused(&second, trial.own(101), "10.88.7.9", trial.version().as_str());
     trial.same(&state, "ADD on an exhausted pool");
     trial.plugin().del(&trial.a.pod, subject.ifname, &a).ok();
     trial.plugin().status(&conf).ok();
@@ -106,12 +106,12 @@ pub(crate) fn status_and_add_with_an_exhausted_pool(subject: &Subject) {
 }
 
 pub(crate) fn status_without_a_program(subject: &Subject) {
-    let Some(program) = subject.needs.program else { return };
+    let program = subject.needs.program.unwrap_or_default();
     let trial = Trial::new(subject, "status-program");
     // Where Debian has them; a plugin may look there whatever PATH says.
     let empty = trial.lab.tmp_dir().to_string_lossy().into_owned();
     let bare = || trial.plugin().env("PATH", empty.clone()).hiding("/usr/sbin");
     trial.refused_cleanly(&bare().status(&trial.conf()), 50, program);
     let added = bare().add(&trial.a.pod, subject.ifname, &trial.a.conf);
-    trial.refused_cleanly(&added, 104, program);
+    trial.refused_cleanly(&added, trial.own(104), program);
 }

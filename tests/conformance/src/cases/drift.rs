@@ -14,14 +14,15 @@ pub(crate) fn check_sees_each_drift(subject: &Subject) {
         let drifted = trial.state();
         let outcome = trial.check(&trial.a, &result);
         assert!(!outcome.success(), "{}: CHECK did not see {drift:?}", subject.name);
-        trial.refused(&outcome, 103, about, "1.1.0");
+        trial.refused(&outcome, trial.own(103), about, trial.version().as_str());
+        trial.refused_naming(&outcome, trial.own(103), about);
         trial.same(&drifted, &format!("CHECK after {drift:?}"));
         let deleted = trial.del(&trial.a);
         assert!(deleted.success(), "{}: after {drift:?}: {deleted}", subject.name);
         let less = matches!(drift, Drift::RulesFlushed | Drift::GatewayDeleted);
         if less {
             trial.nothing_added(&format!("{drift:?}, DEL"));
-        } else if subject.wiring == crate::Wiring::Plugin {
+        } else if !subject.wiring.is_before() {
             trial.nothing_left(&format!("{drift:?}, DEL"));
         }
     }
@@ -33,6 +34,6 @@ pub(crate) fn check_needs_prev_result(subject: &Subject) {
     let state = trial.state();
     let conf = trial.a.with("/prevResult", Value::Null);
     let outcome = trial.plugin().attachment("CHECK", &trial.a.pod, subject.ifname, &conf);
-    trial.refused(&outcome, 7, "prevResult", "1.1.0");
+    trial.refused(&outcome, 7, "prevResult", trial.version().as_str());
     trial.same(&state, "CHECK without prevResult");
 }

@@ -1,7 +1,7 @@
 //! SIGKILL at every point.
 
 use crate::{Subject, Trial};
-use lab::{Bins, Kill};
+use lab::Kill;
 use std::os::unix::fs::PermissionsExt;
 
 /// More than any plugin makes.
@@ -10,9 +10,6 @@ const MOST_CALLS: u32 = 20_000;
 /// A killed ADD is followed by DEL or by GC, in turn, and then nothing is left; an ADD that is
 /// run again instead, as some runtimes do after DEL, works.
 pub(crate) fn sigkill_at_any_point_of_add(subject: &Subject) {
-    if !tracer() {
-        return;
-    }
     let trial = Trial::new(subject, "kill-add");
     // The first call that the tracer counts is the one that starts the plugin.
     let mut call = 2;
@@ -41,9 +38,6 @@ pub(crate) fn sigkill_at_any_point_of_add(subject: &Subject) {
 /// A killed DEL is followed by another one, with the namespace gone for the rules' sake every
 /// second time not known any more.
 pub(crate) fn sigkill_at_any_point_of_del(subject: &Subject) {
-    if !tracer() {
-        return;
-    }
     let trial = Trial::new(subject, "kill-del");
     let mut call = 2;
     let mut by_gc = false;
@@ -70,12 +64,8 @@ pub(crate) fn sigkill_at_any_point_of_del(subject: &Subject) {
 /// An IPAM plugin that is killed at any point of its ADD: the ADD fails, names it, and has undone
 /// its own part and that of the IPAM plugin.
 pub(crate) fn sigkill_of_the_ipam_plugin(subject: &Subject) {
-    let Some(ipam) = subject.needs.ipam else { return };
-    if !tracer() {
-        return;
-    }
+    let ipam = subject.needs.ipam.unwrap_or_default();
     let trial = Trial::new(subject, "kill-ipam");
-    let ours = Bins::ours();
     let dir = trial.lab.tmp_dir();
     let mut call = 2;
     loop {
@@ -83,7 +73,7 @@ pub(crate) fn sigkill_of_the_ipam_plugin(subject: &Subject) {
         let script = format!(
             "#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] || exec {real}\n\
              exec strace -D -o /dev/null -e inject=all:signal=KILL:when={call} -- {real}\n",
-            real = ours.program(ipam).display()
+            real = subject.maker.program(ipam).display()
         );
         let wrapper = dir.join(ipam);
         std::fs::write(&wrapper, script).expect("a wrapper");
@@ -95,7 +85,7 @@ pub(crate) fn sigkill_of_the_ipam_plugin(subject: &Subject) {
             assert!(call > 2, "{}: nothing was killed", subject.name);
             break;
         }
-        trial.refused(&outcome, 104, ipam, "1.1.0");
+        trial.refused(&outcome, trial.own(104), ipam, trial.version().as_str());
         trial.nothing_left(&format!("{ipam} killed at system call {call}"));
         call += step(subject) * 5;
         assert!(call < MOST_CALLS, "{}: ADD does not end", subject.name);
@@ -109,12 +99,4 @@ pub(crate) fn sigkill_of_the_ipam_plugin(subject: &Subject) {
 fn step(subject: &Subject) -> u32 {
     let factor = std::env::var("PODLOOM_SWEEP").ok().and_then(|text| text.parse().ok());
     subject.sweep * factor.unwrap_or(1).max(1)
-}
-
-fn tracer() -> bool {
-    let there = std::process::Command::new("strace").arg("-V").output().is_ok();
-    if !there {
-        lab::skip("strace is not installed");
-    }
-    there
 }

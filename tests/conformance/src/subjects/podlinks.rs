@@ -21,7 +21,7 @@ pub fn macvlan_dual() -> Subject {
     Subject {
         name: "macvlan_dual",
         plugin: "macvlan",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             below(lab);
             network("macvlan", lab, true, json!({"master": "lan0"}))
         },
@@ -45,7 +45,7 @@ pub fn ipvlan_dual() -> Subject {
         name: "ipvlan_dual",
         plugin: "ipvlan",
         kernel: "ipvlan",
-        conf: |lab, _| {
+        conf: &|lab, _| {
             below(lab);
             network("ipvlan", lab, true, json!({"master": "lan0"}))
         },
@@ -75,7 +75,7 @@ pub fn vlan_dual() -> Subject {
         name: "vlan_dual",
         plugin: "vlan",
         kernel: "vlan",
-        conf: |lab, number| {
+        conf: &|lab, number| {
             below(lab);
             network("vlan", lab, true, json!({"master": "lan0", "vlanId": 100 + u16::from(number)}))
         },
@@ -97,7 +97,7 @@ pub fn dummy_dual() -> Subject {
         name: "dummy_dual",
         plugin: "dummy",
         kernel: "dummy",
-        conf: |lab, _| network("dummy", lab, true, json!({})),
+        conf: &|lab, _| network("dummy", lab, true, json!({})),
         wrong: &[("/dns", "5", "dns"), IPAM_WRONG],
         invalid: &[("/ipam", "{}", "ipam")],
         sweep: 3,
@@ -110,7 +110,7 @@ pub fn host_device_dual() -> Subject {
     Subject {
         name: "host_device_dual",
         plugin: "host-device",
-        conf: |lab, number| {
+        conf: &|lab, number| {
             let device = format!("dev{number}");
             if number > 0
                 && !lab.node().has_link(&device)
@@ -148,7 +148,7 @@ pub fn tap_dual() -> Subject {
     Subject {
         name: "tap_dual",
         plugin: "tap",
-        conf: |lab, _| network("tap", lab, true, json!({"multiQueue": true, "owner": 107})),
+        conf: &|lab, _| network("tap", lab, true, json!({"multiQueue": true, "owner": 107})),
         wrong: &[
             ("/multiQueue", "\"x\"", "multiQueue"),
             ("/owner", "\"root\"", "owner"),

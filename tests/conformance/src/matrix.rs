@@ -1,0 +1,122 @@
+//! All subjects times all cases, with the reference plugins beside podloom's: `docs/conformance.md`.
+
+mod page;
+
+pub use page::{Listed, listed};
+
+use crate::cases::{CASES, Case};
+use crate::error::Result;
+use crate::given::versions;
+use crate::maker::{Maker, Other};
+use crate::subject::{Repeat, Subject};
+use crate::verdict::{Verdict, judge};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What all cases came to.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// What the reference plugins call themselves.
+    pub reference: String,
+    /// A row for each subject.
+    pub rows: Vec<Row>,
+}
+
+/// One subject.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its name.
+    pub subject: &'static str,
+    /// Its cases, in the order of the table.
+    pub cells: Vec<Cell>,
+}
+
+/// One case of one subject.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Podloom's plugin.
+    pub ours: Verdict,
+    /// That of the reference; `None` where it has none.
+    pub reference: Option<Verdict>,
+}
+
+/// The longest that a call of a reference plugin may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Go programs make many more system calls: of those, every so many-th is killed at.
+const SWEEP: u32 = 10;
+
+impl Matrix {
+    /// Puts all cases to all subjects, `jobs` at a time, and to the plugins in `reference`. `tell`
+    /// gets a line for each subject that is done.
+    ///
+    /// # Errors
+    /// When there are no plugins in `reference`.
+    pub fn make(reference: &Path, jobs: usize, tell: &(dyn Fn(&str) + Sync)) -> Result<Matrix> {
+        let name = page::self_description(&reference.join("bridge"))?;
+        let pairs: Vec<_> = crate::subjects::all()
+            .into_iter()
+            .map(|subject| Ok((subject, of_reference(&subject, reference)?)))
+            .collect::<Result<_>>()?;
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((ours, theirs)) = pairs.get(number) else { return };
+                        let cells = CASES.iter().map(|case| cell(case, ours, theirs.as_ref()));
+                        let row = Row { subject: ours.name, cells: cells.collect() };
+                        tell(ours.name);
+                        let mut done = done.lock().unwrap_or_else(|held| held.into_inner());
+                        done.push((number, row));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(|held| held.into_inner());
+        done.sort_by_key(|(number, _)| *number);
+        Ok(Matrix { reference: name, rows: done.into_iter().map(|(_, row)| row).collect() })
+    }
+}
+
+fn cell(case: &Case, ours: &Subject, reference: Option<&Subject>) -> Cell {
+    Cell { ours: judge(case, ours), reference: reference.map(|subject| judge(case, subject)) }
+}
+
+/// The same subject with the reference's plugin, held to the specification; `None` where the
+/// reference has no such plugin.
+fn of_reference(subject: &Subject, dir: &Path) -> Result<Option<Subject>> {
+    if !dir.join(subject.plugin).is_file() {
+        return Ok(None);
+    }
+    let mut maker = Other {
+        name: "reference",
+        dirs: vec![PathBuf::from(dir)],
+        versions: Vec::new(),
+        env: Vec::new(),
+        limit: LIMIT,
+    };
+    maker.versions = versions(&maker, subject.plugin)?;
+    let repeat = match subject.repeat {
+        Repeat::Refused(_) => Repeat::Refused(""),
+        other => other,
+    };
+    // Which words its errors have is its own affair.
+    let unnamed = |list: &[(&'static str, &'static str, &'static str)]| {
+        let list: Vec<_> = list.iter().map(|(at, value, _)| (*at, *value, "")).collect();
+        &*Box::leak(list.into_boxed_slice())
+    };
+    let drifts: Vec<_> = subject.drifts.iter().map(|(drift, _)| (*drift, "")).collect();
+    Ok(Some(Subject {
+        maker: Maker::Other(Box::leak(Box::new(maker))),
+        repeat,
+        drifts: Box::leak(drifts.into_boxed_slice()),
+        wrong: unnamed(subject.wrong),
+        invalid: unnamed(subject.invalid),
+        sweep: subject.sweep.max(SWEEP),
+        ..*subject
+    }))
+}
