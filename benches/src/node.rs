@@ -127,6 +127,20 @@ impl Node {
         self.pods[pod].run(|| std::fs::write(key, "1")).about("pod")?.about(key)
     }
 
+    /// The path of its namespace.
+    pub(crate) fn netns(&self) -> &Path {
+        self.space.path()
+    }
+
+    /// Runs `work` on a thread inside one of its pods.
+    pub(crate) fn inside_pod<T: Send>(
+        &self,
+        number: usize,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T> {
+        self.pods[number].run(work).about("pod")
+    }
+
     pub(crate) fn pod(&self, number: usize) -> &Path {
         self.pods[number].path()
     }
@@ -134,6 +148,17 @@ impl Node {
     /// Where its leases are.
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("leases")
+    }
+
+    /// A file or directory of its own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Writes one of its files.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.file(name);
+        std::fs::write(&path, text).about(path.display())
     }
 
     /// Where plugins keep what must not outlive a boot.

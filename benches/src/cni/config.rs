@@ -37,9 +37,19 @@ pub(crate) fn masquerade(node: &Node, backend: Backend) -> Value {
 
 /// A link of its own for every pod.
 pub(crate) fn ptp(node: &Node) -> Value {
+    network(node, "ptp", json!({}))
+}
+
+/// A network of `plugin` with addresses and a default route.
+pub(crate) fn network(node: &Node, plugin: &str, keys: Value) -> Value {
     let mut ipam = ipam(node);
     ipam["routes"] = json!([{ "dst": "0.0.0.0/0" }]);
-    json!({ "cniVersion": "1.0.0", "name": NETWORK, "type": "ptp", "ipam": ipam })
+    let mut config =
+        json!({ "cniVersion": "1.0.0", "name": NETWORK, "type": plugin, "ipam": ipam });
+    if let (Some(config), Value::Object(keys)) = (config.as_object_mut(), keys) {
+        config.extend(keys);
+    }
+    config
 }
 
 /// Addresses alone.

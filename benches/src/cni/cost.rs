@@ -1,7 +1,9 @@
 //! What a call costs beside time: processes, memory, and room on disk.
 
+use super::contest::CONTESTS;
 use super::floored::ready_bridge;
-use super::{Backend, Stage, config};
+use super::player::Player;
+use super::{Backend, Stage, Team, config};
 use crate::error::{About, Error, Result};
 use crate::invoke::Verb;
 use crate::node::Node;
@@ -40,7 +42,33 @@ pub(crate) struct Size {
     pub(crate) bytes: u64,
 }
 
-/// Counts every verb of every scenario once, after one that is not counted.
+impl Costs {
+    /// Counts every verb once, after one that is not counted.
+    fn count(
+        &mut self,
+        stage: &Stage<'_>,
+        team: &Team,
+        scenario: &str,
+        mut player: Player,
+    ) -> Result<()> {
+        let report = stage.site.dir().join("tally");
+        for round in 0..2 {
+            for verb in [Verb::Add, Verb::Check, Verb::Del] {
+                let outcome = player.tallied(verb, &stage.floor.tally, &report)?;
+                // A verb that fails is reported where it is timed.
+                if round == 0 || outcome.failure.is_some() {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&report).about(report.display())?;
+                let (scenario, team) = (scenario.to_owned(), team.name);
+                self.calls.push(CallCost { scenario, team, verb, tally: parse(&text)? });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts every verb of every scenario, and takes the sizes of the programs.
 pub(crate) fn measure(stage: &Stage<'_>) -> Result<Costs> {
     let mut costs = Costs::default();
     type Config = Box<dyn Fn(&Node) -> Value>;
@@ -62,26 +90,27 @@ pub(crate) fn measure(stage: &Stage<'_>) -> Result<Costs> {
             }
         }
         for (scenario, config) in subjects {
-            let mut player = stage.player(&team, team.name, 1, config)?;
+            let player = stage.player(&team, team.name, 1, config)?;
             ready_bridge(player.node())?;
-            let report = stage.site.dir().join("tally");
-            for round in 0..2 {
-                for verb in [Verb::Add, Verb::Check, Verb::Del] {
-                    let outcome = player.tallied(verb, &stage.floor.tally, &report)?;
-                    // A verb that fails is reported where it is timed.
-                    if round == 0 || outcome.failure.is_some() {
-                        continue;
-                    }
-                    let text = std::fs::read_to_string(&report).about(report.display())?;
-                    let (scenario, team) = (scenario.clone(), team.name);
-                    costs.calls.push(CallCost { scenario, team, verb, tally: parse(&text)? });
-                }
+            costs.count(stage, &team, &scenario, player)?;
+        }
+        for contest in CONTESTS {
+            if contest.barrier(stage.site)?.is_none()
+                && let Some(player) = contest.player(stage, &team)?
+            {
+                costs.count(stage, &team, contest.name, player)?;
             }
         }
-        for plugin in ["bridge", "ptp", "host-local", "portmap", "loopback"] {
+        let further = CONTESTS.iter().map(|contest| contest.name);
+        for plugin in
+            ["bridge", "ptp", "host-local", "portmap", "loopback"].into_iter().chain(further)
+        {
             let path = team.dir.join(plugin);
-            let bytes = std::fs::metadata(&path).about(path.display())?.len();
-            costs.sizes.push(Size { team: team.name, plugin, bytes });
+            // Not every team has every plugin.
+            if path.is_file() {
+                let bytes = std::fs::metadata(&path).about(path.display())?.len();
+                costs.sizes.push(Size { team: team.name, plugin, bytes });
+            }
         }
     }
     Ok(costs)

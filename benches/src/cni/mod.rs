@@ -2,6 +2,7 @@
 
 pub(crate) mod burst;
 mod config;
+mod contest;
 pub(crate) mod cost;
 mod flat;
 mod floored;
@@ -15,6 +16,8 @@ use crate::options::Options;
 use crate::race::{Racer, Scenario};
 use crate::report;
 use cost::Costs;
+pub(crate) use player::container_id;
+
 use player::Player;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -100,14 +103,11 @@ pub(crate) fn boxed<R: Racer + 'static>(
     racers.into_iter().map(|racer| Box::new(racer) as Box<dyn Racer>).collect()
 }
 
-/// Runs the wanted scenarios and reports.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    let site = Site::open(&options.data)?;
-    site.prefer_nft_tools()?;
-    let floor = Floor::compile(&site)?;
-    let stage = Stage { options, site: &site, floor: &floor };
-    type Play = fn(&Stage<'_>) -> Result<Scenario>;
-    let plays: [(&str, Play); 13] = [
+type Play = Box<dyn Fn(&Stage<'_>) -> Result<Scenario>>;
+
+/// All scenarios, in the order in which they run.
+fn plays() -> Vec<(&'static str, Play)> {
+    let single: [(&'static str, fn(&Stage<'_>) -> Result<Scenario>); 13] = [
         ("start", plain::start),
         ("bridge", plain::bridge),
         ("masquerade", plain::masquerade),
@@ -122,8 +122,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("flat-portmap", flat::portmap),
         ("flat-upkeep", flat::upkeep),
     ];
+    let boxed = |(name, play): (_, fn(&Stage<'_>) -> Result<Scenario>)| -> (&'static str, Play) {
+        (name, Box::new(play))
+    };
+    let contest = |contest: &'static contest::Contest| -> (&'static str, Play) {
+        (contest.name, Box::new(|stage| contest.play(stage)))
+    };
+    // Nodes that are full come last: what they leave to the kernel takes it long.
+    let (empty, full): (Vec<_>, Vec<_>) =
+        single.into_iter().partition(|(name, _)| !name.starts_with("flat-"));
+    let contests = contest::CONTESTS.iter().map(contest);
+    empty.into_iter().map(boxed).chain(contests).chain(full.into_iter().map(boxed)).collect()
+}
+
+/// Runs the wanted scenarios and reports.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let site = Site::open(&options.data)?;
+    site.prefer_nft_tools()?;
+    let floor = Floor::compile(&site)?;
+    let stage = Stage { options, site: &site, floor: &floor };
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (name, play) in plays.into_iter().filter(|(name, _)| options.wants(name)) {
+    for (name, play) in plays().into_iter().filter(|(name, _)| options.wants(name)) {
         match play(&stage).about(name) {
             Ok(scenario) => {
                 report::print_scenario(&scenario);

@@ -22,6 +22,8 @@ pub(crate) struct Player {
     live: Option<Attached>,
     /// The attachments of [`Player::settle`].
     settled: Vec<Value>,
+    /// Makes the pod ready before each ADD.
+    renew: Option<fn(&Node) -> Result<()>>,
 }
 
 /// What an ADD left for CHECK and DEL.
@@ -75,7 +77,20 @@ impl Player {
             node,
             live: None,
             settled: Vec::new(),
+            renew: None,
         })
+    }
+
+    /// The same, with what makes the pod ready before each ADD.
+    pub(crate) fn renewed_by(self, renew: Option<fn(&Node) -> Result<()>>) -> Player {
+        Player { renew, ..self }
+    }
+
+    fn ready_for(&self, verb: Verb) -> Result<()> {
+        match self.renew {
+            Some(renew) if verb == Verb::Add => renew(&self.node),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -169,6 +184,7 @@ impl Player {
 
     /// Runs `verb` under the counting program, which writes to `report`.
     pub(crate) fn tallied(&mut self, verb: Verb, tally: &Path, report: &Path) -> Result<Outcome> {
+        self.ready_for(verb)?;
         let subject = self.subject_for(verb);
         let config = self.config_for(verb);
         let mut command = Command::new(tally);
@@ -192,6 +208,7 @@ impl Racer for Player {
     }
 
     fn run(&mut self, verb: Verb) -> Result<Outcome> {
+        self.ready_for(verb)?;
         let subject = self.subject_for(verb);
         let prepared = self.prepare(verb, &subject, &self.config_for(verb));
         let outcome = self.perform(prepared)?;
