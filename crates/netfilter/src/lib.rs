@@ -1,6 +1,8 @@
-//! Masquerade, port-mapping rules and conntrack through nftables and iptables.
+//! Masquerade, port mappings, admission and isolation of pods, and conntrack, through nftables and
+//! iptables.
 
 pub mod conntrack;
+pub mod firewall;
 pub mod hostport;
 pub mod iptables;
 pub mod macspoof;

@@ -80,12 +80,16 @@ pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+/// `/run/podloom`, or what `PODLOOM_RUN_DIR` says.
+pub(crate) fn run_dir() -> PathBuf {
+    let base = std::env::var_os(RUN_DIR).filter(|dir| !dir.is_empty());
+    base.map_or_else(|| PathBuf::from("/run/podloom"), PathBuf::from)
+}
+
 impl Records {
-    /// The records in `/run/podloom/<kind>`, or where `PODLOOM_RUN_DIR` says.
+    /// The records in the directory `kind` below the run directory.
     pub(crate) fn of(kind: &str) -> Records {
-        let base = std::env::var_os(RUN_DIR).filter(|dir| !dir.is_empty());
-        let base = base.map_or_else(|| PathBuf::from("/run/podloom"), PathBuf::from);
-        Records { dir: base.join(kind) }
+        Records { dir: run_dir().join(kind) }
     }
 
     #[cfg(test)]

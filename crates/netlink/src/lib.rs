@@ -1,4 +1,4 @@
-//! Typed links, addresses, routes and neighbours of one network namespace.
+//! Typed links, addresses, routes, policy rules and neighbours of one network namespace.
 //!
 //! [`Netlink`] is a blocking rtnetlink socket. It belongs to the namespace it was opened in, so
 //! one [`Netlink::open_in`] is all the entering of a pod that its links, addresses and routes
@@ -29,6 +29,7 @@ mod lookup;
 mod mac;
 mod neighbour;
 mod route;
+mod rule;
 mod socket;
 mod upper;
 mod watch;
@@ -44,6 +45,7 @@ pub use lookup::Way;
 pub use mac::{Mac, MacError};
 pub use neighbour::Neighbour;
 pub use route::{Route, RouteFilter};
+pub use rule::PolicyRule;
 pub use upper::{IpVlanKind, Place};
 pub use watch::Watch;
 

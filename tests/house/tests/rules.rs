@@ -9,7 +9,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
     match name {
         "cni-exec" => &["cni-types"],
         "cni-plugin" => &["cni-types", "cni-exec", "netns"],
-        "netns" | "sysctl" | "netfilter" => &["cni-types"],
+        "netns" | "sysctl" => &["cni-types"],
+        "netfilter" => &["cni-types", "dbus"],
         "netlink" => &["cni-types", "netns"],
         "veth" => &["cni-types", "cni-plugin", "netlink"],
         "podlink" => &["cni-types", "cni-plugin", "netlink", "sysctl", "veth"],
@@ -40,7 +41,8 @@ fn allowed(name: &str) -> &'static [&'static str] {
 /// The same, for the rooms of the container runtime.
 fn allowed_in_runtime(name: &str) -> &'static [&'static str] {
     match name {
-        "seccomp" | "cgroup" | "rootfs" => &["runtime-spec"],
+        "seccomp" | "rootfs" => &["runtime-spec"],
+        "cgroup" => &["runtime-spec", "dbus"],
         "oci" => &["runtime-spec", "seccomp", "cgroup", "rootfs"],
         "snapshot" => &["layer", "content-digest"],
         "image" => &["content-digest", "registry", "store", "snapshot", "layer"],

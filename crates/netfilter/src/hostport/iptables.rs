@@ -43,15 +43,6 @@ fn program_family(family: Family) -> iptables::Family {
     }
 }
 
-/// Whether the programs of `family` write nf_tables. A missing program counts as such: then the
-/// legacy tables cannot be reached at all.
-fn is_over_nft(family: Family) -> bool {
-    let program = iptables::find_program(program_family(family).restore_program());
-    program.and_then(|path| path.canonicalize().ok()).is_none_or(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().contains("nft"))
-    })
-}
-
 fn kernel(error: &nft::Error) -> Error {
     Error::new(Code::Kernel, format!("iptables over nf_tables: {error}"))
 }
@@ -66,8 +57,11 @@ impl Iptables {
     /// # Errors
     /// [`Code::Kernel`] when iptables works on nf_tables and the kernel gives no socket.
     pub fn open(family: Family) -> Result<Iptables> {
-        let nft =
-            if is_over_nft(family) { Some(Nft::open().map_err(|e| kernel(&e))?) } else { None };
+        let nft = if iptables::is_over_nft(program_family(family)) {
+            Some(Nft::open().map_err(|e| kernel(&e))?)
+        } else {
+            None
+        };
         Ok(Iptables { family, nft })
     }
 
@@ -86,11 +80,7 @@ impl Iptables {
     }
 
     fn name<'a>(&self, chain: &'a str) -> ChainRef<'a> {
-        let family = match self.family {
-            Family::V4 => nft::Family::Ip,
-            Family::V6 => nft::Family::Ip6,
-        };
-        ChainRef::new(family, TABLE, chain)
+        ChainRef::new(self.programs().over_nft(), TABLE, chain)
     }
 
     fn has_chain(&mut self, chain: &str) -> Result<bool> {
@@ -406,7 +396,7 @@ pub fn is_usable(family: Family) -> bool {
     if !iptables::is_installed(program_family(family)) {
         return false;
     }
-    if is_over_nft(family) {
+    if iptables::is_over_nft(program_family(family)) {
         return Nft::open().and_then(|mut nft| nft.generation()).is_ok();
     }
     iptables::has_legacy_table(program_family(family), TABLE) || probe(family).is_ok()

@@ -7,7 +7,9 @@
 
 mod child;
 mod rules;
+mod tables;
 
+use crate::names::CHAIN_LEN;
 use cni_types::{Code, Error, Result};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 pub use rules::{SavedRule, has_nft_chain, rules_of, rules_of_table};
+pub(crate) use tables::{Listed, Tables};
 
 /// Seconds to wait for the lock of the legacy tables.
 const LOCK_SECONDS: &str = "30";
@@ -57,6 +60,14 @@ impl Family {
         }
     }
 
+    /// The nf_tables family that iptables works on, where it works on nf_tables.
+    pub(crate) fn over_nft(self) -> crate::nft::Family {
+        match self {
+            Family::V4 => crate::nft::Family::Ip,
+            Family::V6 => crate::nft::Family::Ip6,
+        }
+    }
+
     /// Where the kernel lists the legacy tables in use in this namespace.
     fn legacy_tables(self) -> &'static str {
         match self {
@@ -78,6 +89,37 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
 /// Whether the programs of `family` are installed. Says nothing about the kernel: see [`probe`].
 pub fn is_installed(family: Family) -> bool {
     find_program(family.restore_program()).is_some()
+}
+
+/// Whether the programs of `family` write nf_tables. A missing program counts as such: then the
+/// legacy tables cannot be reached at all.
+pub(crate) fn is_over_nft(family: Family) -> bool {
+    let program = find_program(family.restore_program());
+    program.and_then(|path| path.canonicalize().ok()).is_none_or(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains("nft"))
+    })
+}
+
+/// Whether a chain of an operator's can have this name: one that iptables takes, and that means
+/// nothing to it already.
+pub fn is_chain_name(name: &str) -> bool {
+    const TAKEN: [&str; 9] = [
+        "ACCEPT",
+        "DROP",
+        "RETURN",
+        "QUEUE",
+        "INPUT",
+        "FORWARD",
+        "OUTPUT",
+        "PREROUTING",
+        "POSTROUTING",
+    ];
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    !name.is_empty()
+        && name.len() <= CHAIN_LEN
+        && !name.starts_with('-')
+        && name.chars().all(is_part)
+        && !TAKEN.contains(&name)
 }
 
 /// Whether this namespace has a legacy table `table` of `family`. Costs no process.
@@ -287,6 +329,16 @@ mod tests {
     fn comments_are_quoted_and_cut() {
         assert_eq!(quoted(r#"name: "a""#), r#""name: \"a\"""#);
         assert_eq!(quoted(&"é".repeat(200)).len(), 254 + 2);
+    }
+
+    #[test]
+    fn chain_names_are_those_that_iptables_takes() {
+        for name in ["CNI-ADMIN", "a", "KUBE_x.y:z"] {
+            assert!(is_chain_name(name), "{name}");
+        }
+        for name in ["", "-a", "a b", "a\n", "ACCEPT", "FORWARD", &"x".repeat(29)] {
+            assert!(!is_chain_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -116,11 +116,8 @@ fn is_missing_over_nft(family: Family, table: &str, chain: &str, said: &str) -> 
 /// # Errors
 /// Those of the kernel; [`nft::Error::is_unsupported`] without nf_tables.
 pub fn has_nft_chain(family: Family, table: &str, chain: &str) -> Result<bool, nft::Error> {
-    let family = match family {
-        Family::V4 => nft::Family::Ip,
-        Family::V6 => nft::Family::Ip6,
-    };
-    Ok(nft::Nft::open()?.chain(nft::ChainRef::new(family, table, chain))?.is_some())
+    let at = nft::ChainRef::new(family.over_nft(), table, chain);
+    Ok(nft::Nft::open()?.chain(at)?.is_some())
 }
 
 #[cfg(test)]

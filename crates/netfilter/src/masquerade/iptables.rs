@@ -153,16 +153,9 @@ pub(super) fn delete_recorded(
     Transactions::start(Family::ALL.iter().filter_map(script))
 }
 
-fn nft_family(family: Family) -> nft::Family {
-    match family {
-        Family::V4 => nft::Family::Ip,
-        Family::V6 => nft::Family::Ip6,
-    }
-}
-
 /// Whether `chain` can be there; without a process. The legacy tables do not tell their chains.
 fn may_exist(nft: Option<&mut Nft>, family: Family, chain: &str) -> bool {
-    let at = nft::ChainRef::new(nft_family(family), TABLE, chain);
+    let at = nft::ChainRef::new(family.over_nft(), TABLE, chain);
     let in_nft = nft.is_some_and(|nft| matches!(nft.chain(at), Ok(Some(_))));
     (in_nft || has_legacy_table(family, TABLE)) && is_installed(family)
 }
@@ -244,7 +237,7 @@ pub(super) fn gc(mut nft: Option<&mut Nft>, network: &str, valid: &[Attachment])
 
 /// Whether there are chains with names of this kind; without a process.
 fn any_chain_may_exist(nft: Option<&mut Nft>, family: Family) -> bool {
-    let chains = nft.map(|nft| nft.chains(nft_family(family), TABLE));
+    let chains = nft.map(|nft| nft.chains(family.over_nft(), TABLE));
     let in_nft =
         matches!(chains, Some(Ok(chains)) if chains.iter().any(|c| c.name.starts_with("CNI-")));
     (in_nft || has_legacy_table(family, TABLE)) && is_installed(family)

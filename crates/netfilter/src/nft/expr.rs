@@ -19,6 +19,8 @@ impl Reg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Meta {
+    /// Ethernet type of what the frame carries, 2 bytes, network order.
+    Protocol = 1,
     /// Packet mark, 4 bytes, machine order.
     Mark = 3,
     /// Index of the input interface, 4 bytes, machine order.
@@ -465,8 +467,9 @@ fn read_action(name: &str, data: Attributes<'_>) -> Option<Expr> {
 }
 
 fn meta(number: u32) -> Option<Meta> {
-    use Meta::{Iif, IifName, L4Proto, Mark, NfProto, Oif, OifName};
-    [Mark, Iif, Oif, IifName, OifName, NfProto, L4Proto].into_iter().find(|k| *k as u32 == number)
+    use Meta::{Iif, IifName, L4Proto, Mark, NfProto, Oif, OifName, Protocol};
+    let all = [Protocol, Mark, Iif, Oif, IifName, OifName, NfProto, L4Proto];
+    all.into_iter().find(|k| *k as u32 == number)
 }
 
 fn ct(number: u32) -> Option<Ct> {

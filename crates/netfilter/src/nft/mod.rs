@@ -33,6 +33,7 @@ pub use object::{
     BaseChain, Chain, ChainInfo, ChainRef, ChainType, Family, Hook, PRIORITY_DSTNAT,
     PRIORITY_SRCNAT, Table,
 };
+pub(crate) use rule::link_name;
 pub use rule::{Address, Rule, RuleInfo};
 pub use set::{DataType, Element, ElementData, MapData, Set, SetRef};
 pub use socket::{Nft, Receipt};

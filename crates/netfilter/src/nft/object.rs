@@ -10,6 +10,8 @@ pub enum Family {
     Inet = 1,
     /// IPv4.
     Ip = 2,
+    /// Frames that enter by one link, before anything else sees them.
+    Netdev = 5,
     /// Frames on a bridge.
     Bridge = 7,
     /// IPv6.
@@ -22,6 +24,7 @@ impl Family {
         match self {
             Family::Inet => "inet",
             Family::Ip => "ip",
+            Family::Netdev => "netdev",
             Family::Bridge => "bridge",
             Family::Ip6 => "ip6",
         }
@@ -111,6 +114,8 @@ pub struct Chain<'a> {
     pub at: ChainRef<'a>,
     /// Hook, for a base chain.
     pub base: Option<BaseChain>,
+    /// The link whose frames a base chain of [`Family::Netdev`] sees.
+    pub device: Option<&'a str>,
     /// Comment, at most 128 bytes.
     pub comment: Option<&'a str>,
 }
@@ -118,12 +123,20 @@ pub struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// A chain that is jumped to.
     pub const fn regular(at: ChainRef<'a>) -> Chain<'a> {
-        Chain { at, base: None, comment: None }
+        Chain { at, base: None, device: None, comment: None }
     }
 
     /// A chain that the kernel calls at a hook.
     pub const fn base(at: ChainRef<'a>, base: BaseChain) -> Chain<'a> {
-        Chain { at, base: Some(base), comment: None }
+        Chain { at, base: Some(base), device: None, comment: None }
+    }
+
+    /// A filter that the kernel calls for each frame that enters by `device`; it goes when the link
+    /// goes, on some kernels.
+    pub const fn ingress(at: ChainRef<'a>, device: &'a str, priority: i32) -> Chain<'a> {
+        // The number of the ingress hook in this family is that of prerouting in the others.
+        let base = BaseChain { kind: ChainType::Filter, hook: Hook::Prerouting, priority };
+        Chain { at, base: Some(base), device: Some(device), comment: None }
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
@@ -133,6 +146,9 @@ impl<'a> Chain<'a> {
             w.nest(4, |w| {
                 w.be32(1, base.hook as u32);
                 w.raw(2, &base.priority.to_be_bytes());
+                if let Some(device) = self.device {
+                    w.string(3, device);
+                }
             });
             w.be32(5, 1);
             w.string(

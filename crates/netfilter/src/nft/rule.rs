@@ -1,6 +1,6 @@
 //! Rules: built step by step, or as the kernel lists them.
 
-use super::expr::{CmpOp, Expr, Meta, PayloadBase, Reg, Verdict, read_list};
+use super::expr::{CmpOp, Ct, Expr, Meta, PayloadBase, Reg, Verdict, read_list};
 use super::object::{ChainRef, Family, read_user_data, user_data};
 use super::wire::{Message, Writer};
 use ipnetwork::IpNetwork;
@@ -12,6 +12,10 @@ const RTN_LOCAL: u32 = 2;
 const FIB_DADDR: u32 = 2;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
+/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`.
+const CT_ESTABLISHED: u32 = 2;
+/// `NF_CT_STATE_BIT(IP_CT_RELATED)`.
+const CT_RELATED: u32 = 4;
 
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,17 +163,54 @@ impl<'a> Rule<'a> {
     /// `iifname "name"`
     #[must_use]
     pub fn iifname(self, name: &str) -> Rule<'a> {
-        let mut padded = name.as_bytes().to_vec();
-        padded.resize(16, 0);
-        self.meta(Meta::IifName, padded)
+        self.meta(Meta::IifName, link_name(name))
     }
 
     /// `oifname "name"`
     #[must_use]
     pub fn oifname(self, name: &str) -> Rule<'a> {
-        let mut padded = name.as_bytes().to_vec();
-        padded.resize(16, 0);
-        self.meta(Meta::OifName, padded)
+        self.meta(Meta::OifName, link_name(name))
+    }
+
+    /// `oifname != "name"`
+    #[must_use]
+    pub fn not_oifname(self, name: &str) -> Rule<'a> {
+        self.expr(Expr::Meta { key: Meta::OifName, dreg: Reg::R1 })
+            .compare(CmpOp::Neq, link_name(name))
+    }
+
+    /// `iifname|oifname @set`
+    #[must_use]
+    pub fn link_in(self, key: Meta, set: &str) -> Rule<'a> {
+        self.expr(Expr::Meta { key, dreg: Reg::R1 }).lookup(set)
+    }
+
+    fn lookup(self, set: &str) -> Rule<'a> {
+        let set = set.to_owned();
+        self.expr(Expr::Lookup { set, sreg: Reg::R1, dreg: None, invert: false })
+    }
+
+    /// `ip|ip6 saddr|daddr @set`, of the family of `protocol` (2 IPv4, 10 IPv6).
+    #[must_use]
+    pub fn address_in(self, which: Address, protocol: u8, set: &str) -> Rule<'a> {
+        let (offset, len) = match (protocol, which) {
+            (NFPROTO_IPV4, Address::Source) => (12, 4),
+            (NFPROTO_IPV4, Address::Destination) => (16, 4),
+            (_, Address::Source) => (8, 16),
+            (_, Address::Destination) => (24, 16),
+        };
+        let load = Expr::Payload { base: PayloadBase::Network, offset, len, dreg: Reg::R1 };
+        self.nfproto_once(protocol).expr(load).lookup(set)
+    }
+
+    /// `ct state established,related`
+    #[must_use]
+    pub fn ct_known(self) -> Rule<'a> {
+        let mask = (CT_ESTABLISHED | CT_RELATED).to_ne_bytes().to_vec();
+        let zero = || vec![0; 4];
+        self.expr(Expr::Ct { key: Ct::State, dreg: Reg::R1 })
+            .expr(Expr::Bitwise { sreg: Reg::R1, dreg: Reg::R1, mask, xor: zero() })
+            .compare(CmpOp::Neq, zero())
     }
 
     /// `fib daddr type local`
@@ -260,6 +301,13 @@ impl<'a> Rule<'a> {
             w.raw(7, &data);
         }
     }
+}
+
+/// A link's name as the kernel compares it.
+pub(crate) fn link_name(name: &str) -> Vec<u8> {
+    let mut padded = name.as_bytes().to_vec();
+    padded.resize(16, 0);
+    padded
 }
 
 /// Byte `index` of the mask of a prefix of `bits` bits.

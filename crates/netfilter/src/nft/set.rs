@@ -19,6 +19,8 @@ impl DataType {
     pub const IPV4: DataType = DataType { number: 7, len: 4 };
     /// An IPv6 address.
     pub const IPV6: DataType = DataType { number: 8, len: 16 };
+    /// The name of a link, padded with NULs.
+    pub const LINK_NAME: DataType = DataType { number: 41, len: 16 };
     /// A transport protocol.
     pub const PROTOCOL: DataType = DataType { number: 12, len: 1 };
     /// A port.

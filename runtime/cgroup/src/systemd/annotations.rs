@@ -1,7 +1,7 @@
 //! Properties of the unit that a configuration asks for in its annotations.
 
-use super::wire::{Property, Value};
 use crate::error::{Error, Kind, Result};
+use dbus::{Property, Value};
 use std::collections::BTreeMap;
 
 /// What such annotations begin with.

@@ -1,26 +1,22 @@
 //! Groups made by systemd, as scopes and slices, over D-Bus.
-//!
-//! The few kinds of messages that are needed are written and read here: a general D-Bus library is
-//! larger than the rest of this crate.
 
 mod annotations;
 mod bus;
 mod props;
-mod wire;
 
 pub use annotations::{HARMLESS, PREFIX, properties};
-pub use wire::{Property, Value};
+pub use dbus::{Property, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::group::Request;
 use crate::layout::Layout;
 use crate::path::{RelPath, Unit};
 use crate::paths::Paths;
-use bus::{Answer, Bus};
+use bus::Bus;
+use dbus::{Answer, Out};
 use props::{NEWER, Names, property};
 use runtime_spec::Resources;
 use std::time::Duration;
-use wire::Out;
 
 /// How long systemd may take to start or change a unit. A loaded host needs seconds; one whose
 /// systemd hangs must not hang us.

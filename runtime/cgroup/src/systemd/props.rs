@@ -3,10 +3,10 @@
 //! systemd must know the limits: it writes those it knows again, whenever it is reloaded. All are
 //! then also written to the files, so that what it does not know, or rounds, holds as well.
 
-use super::wire::{Property, Value};
 use crate::convert::{cpu_list, cpu_weight, io_weight, swap_max};
 use crate::devices::{Rule, V1};
 use crate::error::Result;
+use dbus::{Property, Value};
 use runtime_spec::{Cpu, Memory, Resources};
 
 /// Properties that systemd has only since some release: left out when it refuses them (v236, v242,

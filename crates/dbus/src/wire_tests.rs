@@ -1,6 +1,6 @@
 use super::*;
 
-const CALLED: Call = Call {
+const CALLED: Call<'static> = Call {
     destination: "org.example",
     path: "/org/example",
     interface: "org.example.Face",

@@ -41,10 +41,10 @@ pub enum Value {
     Pairs(Vec<(String, String)>),
 }
 
-/// A property of a unit.
+/// A property of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
-    /// Its name, as systemd's D-Bus interface has it.
+    /// Its name, as the object's interface has it.
     pub name: String,
     /// Its value.
     pub value: Value,
@@ -52,7 +52,7 @@ pub struct Property {
 
 /// A body in the making.
 #[derive(Debug, Default)]
-pub(crate) struct Out(Vec<u8>);
+pub struct Out(Vec<u8>);
 
 impl Out {
     fn align(&mut self, to: usize) {
@@ -63,7 +63,8 @@ impl Out {
         self.0.push(n);
     }
 
-    pub(crate) fn u32(&mut self, n: u32) {
+    /// `u`
+    pub fn u32(&mut self, n: u32) {
         self.align(4);
         self.0.extend(n.to_ne_bytes());
     }
@@ -73,14 +74,18 @@ impl Out {
         self.0.extend(n.to_ne_bytes());
     }
 
-    pub(crate) fn boolean(&mut self, on: bool) {
+    /// `b`
+    pub fn boolean(&mut self, on: bool) {
         self.u32(u32::from(on));
     }
 
-    /// A string, or an object path. A NUL inside would end it for the reader: refused.
-    pub(crate) fn text(&mut self, text: &str) -> Result<()> {
+    /// `s` or `o`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a NUL inside, which would end it for the reader, and for one too long.
+    pub fn text(&mut self, text: &str) -> Result<()> {
         if text.contains('\0') {
-            return Err(Error::invalid(text.escape_debug(), "a text for systemd holds a NUL"));
+            return Err(Error::invalid(text.escape_debug(), "a text for D-Bus holds a NUL"));
         }
         self.u32(length(text.len())?);
         self.0.extend(text.as_bytes());
@@ -88,8 +93,8 @@ impl Out {
         Ok(())
     }
 
-    fn signature(&mut self, text: &'static str) {
-        // The signatures of this file have a few letters.
+    fn signature(&mut self, text: &str) {
+        // The signatures of our calls have a few letters.
         self.byte(text.len() as u8);
         self.0.extend(text.as_bytes());
         self.byte(0);
@@ -173,7 +178,10 @@ impl Out {
     }
 
     /// `a(sv)`
-    pub(crate) fn properties(&mut self, all: &[Property]) -> Result<()> {
+    ///
+    /// # Errors
+    /// As of [`Out::text`].
+    pub fn properties(&mut self, all: &[Property]) -> Result<()> {
         self.array(8, |o| {
             all.iter().try_for_each(|p| {
                 o.align(8);
@@ -184,7 +192,10 @@ impl Out {
     }
 
     /// `a(sa(sv))` with nothing in it.
-    pub(crate) fn no_units(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// None; for the sake of a chain of calls.
+    pub fn no_units(&mut self) -> Result<()> {
         self.array(8, |_| Ok(()))
     }
 }
@@ -192,23 +203,26 @@ impl Out {
 fn length(n: usize) -> Result<u32> {
     match n <= MAX_MESSAGE {
         true => u32::try_from(n).map_err(|_| Error::invalid(n, "too long for D-Bus")),
-        false => {
-            Err(Error::invalid(format_args!("{n} bytes"), "too long for a message to systemd"))
-        }
+        false => Err(Error::invalid(format_args!("{n} bytes"), "too long for a message")),
     }
 }
 
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    pub(crate) destination: &'static str,
-    pub(crate) path: &'static str,
-    pub(crate) interface: &'static str,
-    pub(crate) member: &'static str,
-    pub(crate) signature: &'static str,
+pub struct Call<'a> {
+    /// A name on the bus; of no meaning where there is no bus between.
+    pub destination: &'a str,
+    /// The object.
+    pub path: &'a str,
+    /// The interface that has the method.
+    pub interface: &'a str,
+    /// The method.
+    pub member: &'a str,
+    /// The types of the body, one letter or bracket each.
+    pub signature: &'a str,
 }
 
-impl Call {
+impl Call<'_> {
     /// The call as a message.
     pub(crate) fn message(&self, serial: u32, body: &Out) -> Result<Vec<u8>> {
         let mut out = Out::default();
@@ -245,10 +259,11 @@ impl Call {
 
 /// A message that came.
 #[derive(Debug, Default)]
-pub(crate) struct Message {
+pub struct Message {
     pub(crate) kind: u8,
     pub(crate) reply_to: Option<u32>,
-    pub(crate) member: String,
+    /// The method or signal.
+    pub member: String,
     pub(crate) error: String,
     pub(crate) signature: String,
     body: Vec<u8>,
@@ -261,7 +276,7 @@ struct In<'a> {
 }
 
 fn broken(what: &str) -> Error {
-    Error::new(Kind::Systemd, "D-Bus", format_args!("a message is broken: {what}"))
+    Error::new(Kind::Protocol, "D-Bus", format_args!("a message is broken: {what}"))
 }
 
 impl In<'_> {
@@ -353,15 +368,19 @@ impl Message {
         Ok(message)
     }
 
-    /// The texts of the body: of `s`, `o`, `u` (as digits) and a variant of a text, up to the first
-    /// value of another kind.
-    pub(crate) fn texts(&self) -> Result<Vec<String>> {
+    /// The texts of the body: of `s`, `o`, `u` (as digits), `b` (as a word) and a variant of a
+    /// text, up to the first value of another kind.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] when the body is not what its signature says.
+    pub fn texts(&self) -> Result<Vec<String>> {
         let mut input = In { bytes: &self.body, at: 0 };
         let mut all = Vec::new();
         for kind in self.signature.chars() {
             let text = match kind {
                 's' | 'o' => input.text()?,
                 'u' => input.u32()?.to_string(),
+                'b' => (input.u32()? != 0).to_string(),
                 'v' => match input.signature()?.as_str() {
                     "s" | "o" => input.text()?,
                     _ => break,
