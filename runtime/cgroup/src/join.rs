@@ -9,6 +9,7 @@ use crate::dir::{Dir, write_whole};
 use crate::error::{Error, Result};
 use crate::group::Cgroup;
 use crate::layout::{Hierarchy, Membership, Version};
+use crate::path::RelPath;
 use crate::paths::Place;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -84,6 +85,43 @@ impl Cgroup {
             joiner.unified = Some(Dir::open(&place.mount.join(path.as_str()))?.into_fd());
         }
         Ok(joiner)
+    }
+
+    /// Opens what a process needs to enter groups below this one: `path` in every tree, or
+    /// `controller[,controller...]:path` in those of version 1. Trees that no wish names are entered
+    /// at the group itself, and so are all by `/`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) for a path that leads out or an unknown controller; a group is not there.
+    pub fn joiner_below(&self, wishes: &[String]) -> Result<Joiner> {
+        let mut paths = self.paths.clone();
+        for wish in wishes.iter().filter(|wish| *wish != "/") {
+            if paths.is_none() {
+                return Err(Error::invalid(
+                    format_args!("--cgroup {wish}"),
+                    "the container has no control group",
+                ));
+            }
+            let subject = || format!("--cgroup {wish}");
+            let (names, path) = wish.split_once(':').map_or(("", wish.as_str()), |(n, p)| (n, p));
+            let path = RelPath::parse(path)
+                .map_err(|_| Error::invalid(subject(), "bad sub cgroup path: it leads out"))?;
+            let known = |name: &&str| paths.v1(name).is_none();
+            if let Some(name) = names.split(',').filter(|name| !name.is_empty()).find(known) {
+                return Err(Error::invalid(subject(), format_args!("unknown controller {name}")));
+            }
+            let hybrid = paths.v2().is_some() && paths.places.len() > 1;
+            for (place, own) in paths.places.iter_mut().zip(&self.paths.places) {
+                let below = own.path.join(&path);
+                // A tree without controllers need not have the groups of the others.
+                let spare = hybrid && place.version == Version::V2;
+                let there = !spare || place.mount.join(below.as_str()).exists();
+                if there && (names.is_empty() || names.split(',').any(|name| place.has(name))) {
+                    place.path = below;
+                }
+            }
+        }
+        Self::load(paths).joiner()
     }
 
     /// Moves another process, with all its threads, into the group. Slow (see the head of this

@@ -81,12 +81,12 @@ impl Created {
         if !container.is_waiting() {
             return Err(container.not_in(container.status(), "start"));
         }
-        container.open_gate(|fault| {
+        container.open_gate(|fault, said| {
             let spec = container.spec().unwrap_or_default();
             let args = spec.process.map(|process| process.args).unwrap_or_default();
             let program = args.first().map_or("", String::as_str);
-            let (sysctls, hooks) = (&[], "startContainer");
-            explain::Context { process, program, root: None, sysctls, hooks }.explain(fault)
+            let (root, sysctls, hooks) = (None, &[], "startContainer");
+            explain::Context { process, program, root, sysctls, hooks, said }.explain(fault)
         })?;
         container.after_start(&plan.hooks)?;
         Ok(Running { owned })
@@ -287,14 +287,11 @@ impl Container {
         let plan = Plan::new(&bundle.spec)?;
         let process = plan.process.as_ref();
         let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
-        let context = explain::Context {
-            process,
-            program: bundle.program(),
-            root: None,
-            sysctls: &[],
-            hooks: "startContainer",
-        };
-        self.open_gate(|fault| context.explain(fault))?;
+        let (program, root, sysctls) = (bundle.program(), None, &[]);
+        let hooks = "startContainer";
+        self.open_gate(|fault, said| {
+            explain::Context { process, program, root, sysctls, hooks, said }.explain(fault)
+        })?;
         self.after_start(&plan.hooks)
     }
 
@@ -314,7 +311,7 @@ impl Container {
     ///
     /// Killed in the middle, it leaves the socket under its last name: whether the word was said is
     /// told by whether the process still listens.
-    fn open_gate(&self, explain: impl Fn(Fault) -> Error) -> Result<()> {
+    fn open_gate(&self, explain: impl Fn(Fault, Option<BorrowedFd<'_>>) -> Error) -> Result<()> {
         let fail = |errno| Error::errno(format!("start of {}", self.id()), "connect", errno);
         let (unix, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let socket =
@@ -331,9 +328,9 @@ impl Container {
         self.dir.unlock();
         match heard {
             Ok(None) => Ok(()),
-            Ok(Some((Word::Failed(fault), _))) => {
+            Ok(Some((Word::Failed(fault), said))) => {
                 self.settle_failure(fault);
-                Err(explain(fault))
+                Err(explain(fault, said.as_ref().map(AsFd::as_fd)))
             }
             Ok(Some(_)) => Err(fail(Errno::BADMSG)),
             Err(errno) => Err(fail(errno)),
@@ -362,7 +359,7 @@ impl Container {
             // The hook's failure is what is reported.
             let _ = self.group.kill(crate::delete::PATIENCE);
             let _ = self.kill_init(libc::SIGKILL);
-            hook::explain("poststart", fault)
+            hook::explain("poststart", fault, Some(file.as_fd()))
         })
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::child::{Init, Late, Tail};
 use crate::container::{Container, Created, Owned};
+use crate::device::Moved;
 use crate::explain::Context;
 use crate::filter::Filter;
 use crate::grant;
 use crate::group;
 use crate::launch::{self, Child, Launch};
 use crate::plan::Plan;
+use crate::rdt::Rdt;
 use crate::state::{self, Dir, Record};
 use crate::sync::{self, Word};
 use crate::{
@@ -80,8 +82,10 @@ impl Runtime {
         let (plan, spec) = (&ready.plan, &ready.bundle.spec);
         let mut record = self.record(ready)?;
         dir.write(state::CONFIG, &ready.bundle.text)?;
+        let mut rdt = Rdt::of(spec, ready.id.as_str())?;
         let group = group::Group::before(self, ready.id, spec)?;
         record.cgroup = group.paths();
+        rdt.as_ref().inspect(|rdt| rdt.note(&mut record));
         dir.save(&record)?;
         let situation = rootfs::Situation {
             bundle: ready.bundle.path.clone(),
@@ -106,10 +110,13 @@ impl Runtime {
         let group = group.after(self, ready.id, child.pid, spec)?;
         record.cgroup = group.paths();
         dir.save(&record)?;
+        rdt.as_mut().map_or(Ok(()), |rdt| rdt.enter(child.pid))?;
         let talk = Talk { ready, record: &record, root: &root, child: &child, wait };
-        let terminal = talk.lead(&state_files)?;
+        let (terminal, moved) = talk.lead(&state_files)?;
         dir.rename(state::GATE_EARLY, state::GATE)?;
         let group = group.keep();
+        Moved::keep(moved);
+        Rdt::keep(rdt);
         let pidfd = child.keep();
         cover.0 = None;
         let Some(dir) = undo.0.take() else {
@@ -130,17 +137,13 @@ impl Runtime {
             rootfs: root.unwrap_or_default(),
             created: (now.as_secs(), now.subsec_nanos()),
             owner: rustix::process::getuid().as_raw(),
-            pid: 0,
-            start_time: 0,
             namespaces: NamespaceKind::ALL
                 .iter()
                 .copied()
                 .filter(|kind| namespaces.has(*kind))
                 .collect(),
-            cgroup: cgroup::Paths::default(),
             annotations: spec.annotations.clone(),
-            cover: None,
-            rdt: None,
+            ..Record::default()
         })
     }
 }
@@ -293,7 +296,7 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         tail: Tail {
             plan: process,
             preserve: options.preserve_fds,
-            exe: exe.as_ref().map(AsFd::as_fd),
+            exe: exe.as_ref(),
             filter: ready.filter.as_ref(),
             own_limits: !names.has(NamespaceKind::User),
             entered: std::cell::Cell::new(false),
@@ -321,8 +324,9 @@ fn launch_init(ready: &Ready<'_>, parts: &Parts<'_>) -> Result<(Child, StateFile
         }
         init.run()
     });
-    let spawned = spawned
-        .map_err(|fault| ready.context(parts.root).map_or_else(|e| e, |c| c.explain(fault)))?;
+    let spawned = spawned.map_err(|fault| {
+        ready.context(parts.root, None).map_or_else(|e| e, |c| c.explain(fault))
+    })?;
     Ok((Child::new(spawned, mine), files))
 }
 
@@ -353,13 +357,19 @@ impl Ready<'_> {
         }
     }
 
-    fn context<'b>(&'b self, root: &'b rootfs::Plan) -> Result<Context<'b>> {
+    /// `said` is the file that hooks read the state from.
+    fn context<'b>(
+        &'b self,
+        root: &'b rootfs::Plan,
+        said: Option<&'b OwnedFd>,
+    ) -> Result<Context<'b>> {
         Ok(Context {
             process: self.process()?,
             program: self.bundle.program(),
             root: Some(root),
             sysctls: &self.plan.sysctls,
             hooks: "createContainer",
+            said: said.map(AsFd::as_fd),
         })
     }
 }
@@ -375,11 +385,11 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    /// Returns the terminal when nobody else got it.
-    fn lead(&self, files: &StateFiles) -> Result<Option<OwnedFd>> {
+    /// Returns the terminal when nobody else got it, and the devices that were moved.
+    fn lead(&self, files: &StateFiles) -> Result<(Option<OwnedFd>, Option<Moved>)> {
         let (plan, child) = (&self.ready.plan, self.child);
         let process = self.ready.process()?;
-        let context = self.ready.context(self.root)?;
+        let context = self.ready.context(self.root, files.create.as_ref())?;
         if let Some(socket) = &self.ready.pidfd {
             self.send_pidfd(socket)?;
         }
@@ -395,11 +405,12 @@ impl Talk<'_> {
         if self.wait {
             child.go()?;
         }
-        let mut terminal = None;
+        let (mut terminal, mut moved) = (None, None);
         loop {
             match child.hear(|fault| context.explain(fault))? {
                 (Word::Mounted, _) => {
-                    self.at_mounted(files)?;
+                    moved = crate::device::move_all(&plan.devices, child.pid)?;
+                    self.run_hooks(files)?;
                     child.go()?;
                 }
                 (Word::Terminal, master) => terminal = master,
@@ -414,32 +425,32 @@ impl Talk<'_> {
                 })?;
             }
         }
-        Ok(terminal)
+        Ok((terminal, moved))
     }
 
-    fn at_mounted(&self, files: &StateFiles) -> Result<()> {
-        let (plan, pid) = (&self.ready.plan, self.record.pid);
-        let creating = self.ready.state(Status::Creating, pid);
-        crate::device::move_all(&plan.devices, pid)?;
-        let hooks = &plan.hooks;
+    fn run_hooks(&self, files: &StateFiles) -> Result<()> {
+        let (hooks, pid) = (&self.ready.plan.hooks, self.record.pid);
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
             // `prestart` is of the first specifications, where it was a part of `start`.
             let created = self.ready.state(Status::Created, pid);
+            let creating = self.ready.state(Status::Creating, pid);
             for (kind, list, state) in [
                 ("prestart", &hooks.prestart, &created),
                 ("createRuntime", &hooks.create_runtime, &creating),
             ] {
                 let file = hook::state_file(state)?;
-                hook::run_all(list, file.as_fd()).map_err(|fault| hook::explain(kind, fault))?;
+                hook::run_all(list, file.as_fd())
+                    .map_err(|fault| hook::explain(kind, fault, Some(file.as_fd())))?;
             }
         }
-        if let Some(file) = &files.create {
-            hook::fill_state(file, &creating)?;
-        }
-        match &files.start {
-            Some(file) => hook::fill_state(file, &self.ready.state(Status::Created, pid)),
+        // Hooks in the container are told the number that the process has there.
+        let own = || pid::inside(pid).unwrap_or(pid);
+        let fill = |file: &Option<OwnedFd>, status| match file {
+            Some(file) => hook::fill_state(file, &self.ready.state(status, own())),
             None => Ok(()),
-        }
+        };
+        fill(&files.create, Status::Creating)?;
+        fill(&files.start, Status::Created)
     }
 
     fn send_pidfd(&self, socket: &OwnedFd) -> Result<()> {

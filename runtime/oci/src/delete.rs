@@ -7,6 +7,7 @@ use crate::{ContainerId, Error, Kind, Result, Runtime, hook, pid, sys};
 use runtime_spec::{Namespace, NamespaceKind, Spec, Status};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long processes may take to end once they are killed.
@@ -120,14 +121,16 @@ impl Runtime {
         tell: &mut dyn FnMut(Error),
     ) -> Result<()> {
         let dir = match Dir::open(&self.root, id) {
-            Err(error) if force && error.kind == Kind::NotFound => return Ok(()),
+            Err(error) if error.kind == Kind::NotFound => {
+                return match Dir::open_left(&self.root, id) {
+                    Err(_) if force => Ok(()),
+                    Err(_) => Err(error),
+                    Ok(left) => finish(id, left, tell),
+                };
+            }
             other => other?,
         };
-        let locked = dir.lock_within(if force { Duration::from_millis(500) } else { PATIENCE })?;
-        if !locked && !force {
-            return Err(Error::new(Kind::State, id.as_str(), "another command works on it"));
-        }
-        if !dir.is_current() {
+        if !take(id, &dir, force)? {
             return if force { Ok(()) } else { Err(crate::state::missing(id)) };
         }
         let record = dir.load()?;
@@ -212,42 +215,61 @@ impl Container {
     }
 
     /// Removes the group and the directory, then runs `poststop` hooks; their failures are only
-    /// told.
-    fn remove(self, tell: &mut dyn FnMut(Error)) -> Result<()> {
+    /// told. Killed meanwhile, it leaves them to the next command that deletes this name.
+    fn remove(mut self, tell: &mut dyn FnMut(Error)) -> Result<()> {
         let hooks = self
             .spec()
-            .ok()
-            .filter(|spec| spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()));
-        let mut state = self.state();
-        state.status = Status::Stopped;
-        state.pid = None;
+            .is_ok_and(|spec| spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()));
         if !self.record.cgroup.is_none() || self.record.cgroup.unit.is_some() {
             self.group.destroy(PATIENCE)?;
         }
         if let Some(cover) = self.record.cover {
             rootfs::uncover(&self.record.rootfs, cover)?;
         }
-        if let Some(rdt) = &self.record.rdt {
-            remove_rdt(rdt)?;
+        let groups = [&self.record.monitor, &self.record.rdt];
+        groups.into_iter().flatten().try_for_each(|group| crate::rdt::remove(group))?;
+        if !hooks {
+            return self.dir.remove();
         }
-        self.dir.remove()?;
-        let Some(spec) = hooks else { return Ok(()) };
-        let file = hook::state_file(&state)?;
-        match Plan::new(&spec) {
-            Ok(plan) => hook::run_each(&plan.hooks.poststop, file.as_fd(), |fault| {
-                tell(hook::explain("poststop", fault));
-            }),
-            Err(error) => tell(error.within("hooks.poststop")),
+        while !self.dir.leave()? {
+            let (root, id) = (self.dir.path.parent(), ContainerId::new(self.id())?);
+            let earlier = Dir::open_left(root.unwrap_or(Path::new("/")), &id)?;
+            finish(&id, earlier, tell)?;
         }
-        Ok(())
+        self.run_poststop(tell)?;
+        self.dir.remove()
+    }
+
+    fn run_poststop(&self, tell: &mut dyn FnMut(Error)) -> Result<()> {
+        let mut state = self.state();
+        state.status = Status::Stopped;
+        state.pid = None;
+        match Plan::new(&self.spec()?) {
+            Ok(plan) => hook::run_each("poststop", &plan.hooks.poststop, &state, tell),
+            Err(error) => {
+                tell(error.within("hooks.poststop"));
+                Ok(())
+            }
+        }
     }
 }
 
-fn remove_rdt(path: &std::path::Path) -> Result<()> {
-    match std::fs::remove_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::path(path, "rmdir", &error))
-        }
-        _ => Ok(()),
+/// Waits for other commands that work on a container; false when it is gone by then.
+fn take(id: &ContainerId, dir: &Dir, force: bool) -> Result<bool> {
+    let locked = dir.lock_within(if force { Duration::from_millis(500) } else { PATIENCE })?;
+    if !locked && !force {
+        return Err(Error::new(Kind::State, id.as_str(), "another command works on it"));
     }
+    Ok(dir.is_current())
+}
+
+/// Runs the hooks of a container that was removed before they had run, unless another command does.
+fn finish(id: &ContainerId, dir: Dir, tell: &mut dyn FnMut(Error)) -> Result<()> {
+    if !take(id, &dir, false)? {
+        return Ok(());
+    }
+    let Some(record) = dir.load()? else { return dir.remove() };
+    let container = Container::new(dir, record, cgroup::Cgroup::load(cgroup::Paths::default()));
+    container.run_poststop(tell)?;
+    container.dir.remove()
 }

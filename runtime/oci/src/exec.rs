@@ -8,7 +8,9 @@ use crate::launch::{self, Child, Launch};
 use crate::namespace::{self, Join};
 use crate::plan::personality;
 use crate::process::Plan;
+use crate::rdt::Rdt;
 use crate::sync::{self, Fault, Word};
+use crate::sys::Disguise;
 use crate::{Error, Kind, Result, Streams, hook, oom, pid, sys};
 use runtime_spec::{NamespaceKind, Process, Spec, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,8 +32,10 @@ pub struct ExecOptions {
     pub ignore_paused: bool,
     /// Leave the caller's session keyring to the process.
     pub no_new_keyring: bool,
-    /// Group below the container's to put it in.
-    pub cgroup: Option<String>,
+    /// Groups below the container's to put it in: `PATH` in every tree, or `CONTROLLER[,...]:PATH` in
+    /// those of version 1. In other trees, and by `/`, it is the container's own; when there are none,
+    /// on version 2 that of its first process.
+    pub cgroups: Vec<String>,
     /// Standard streams; the caller's own when absent. A terminal takes their place, and returns the
     /// carriage before a new line unless its output is meant for the caller's own.
     pub streams: Option<Streams>,
@@ -87,10 +91,6 @@ impl Container {
         let mut warnings = Vec::new();
         let plan = Plan::new(process, &mut warnings)?;
         self.takes_processes(options)?;
-        if options.cgroup.as_ref().is_some_and(|path| !path.is_empty() && path != "/") {
-            let cause = "a group below the container's is not supported by this runtime";
-            return Err(Error::new(Kind::Unsupported, "--cgroup", cause));
-        }
         let spec = self.spec()?;
         let work = Work::new(self, &spec, &plan, options)?;
         let program = process.args.first().map_or("", String::as_str);
@@ -166,14 +166,15 @@ struct Work<'a> {
     console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     personality: Option<u64>,
-    exe: Option<OwnedFd>,
+    exe: Option<Disguise>,
     root: Option<OwnedFd>,
+    rdt: Option<Rdt<'a>>,
 }
 
 impl<'a> Work<'a> {
     fn new(
         container: &'a Container,
-        spec: &Spec,
+        spec: &'a Spec,
         plan: &'a Plan,
         options: &'a ExecOptions,
     ) -> Result<Work<'a>> {
@@ -194,7 +195,11 @@ impl<'a> Work<'a> {
             plan,
             options,
             joins: container.joins()?,
-            joiner: grouped.then(|| container.group.joiner_beside(init)).transpose()?,
+            joiner: match options.cgroups.as_slice() {
+                [] => grouped.then(|| container.group.joiner_beside(init)).transpose()?,
+                wishes => Some(container.group.joiner_below(wishes)?),
+            },
+            rdt: Rdt::of(spec, container.id())?,
             filter: profile
                 .map(|profile| Filter::new(profile, &filters, &mut Vec::new()))
                 .transpose()?,
@@ -207,7 +212,8 @@ impl<'a> Work<'a> {
     }
 
     fn run(&self, program: &str) -> Result<Executed> {
-        let context = Context { process: self.plan, program, root: None, sysctls: &[], hooks: "" };
+        let (root, sysctls, hooks, said) = (None, &[], "", None);
+        let context = Context { process: self.plan, program, root, sysctls, hooks, said };
         let explain = |fault: Fault| context.explain(fault);
         let child = self.launch(&explain)?;
         if let Some(socket) = &self.pidfd {
@@ -254,7 +260,7 @@ impl<'a> Work<'a> {
             tail: Tail {
                 plan: self.plan,
                 preserve: self.options.preserve_fds,
-                exe: self.exe.as_ref().map(AsFd::as_fd),
+                exe: self.exe.as_ref(),
                 filter: self.filter.as_ref(),
                 own_limits: !self.has_users(),
                 entered: Cell::new(false),
@@ -287,6 +293,7 @@ impl<'a> Work<'a> {
         if let Some(score) = self.plan.oom_score {
             oom::set(pid, score)?;
         }
+        self.rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))?;
         if self.has_users() {
             for (index, (which, soft, hard)) in self.plan.limits.iter().enumerate() {
                 sys::set_limit(pid, *which, *soft, *hard).map_err(|errno| {

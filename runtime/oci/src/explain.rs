@@ -4,6 +4,7 @@ use crate::error::words;
 use crate::process::Plan;
 use crate::sync::{Fault, Step};
 use crate::{Error, Kind, hook};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// What the words need.
@@ -16,6 +17,8 @@ pub(crate) struct Context<'a> {
     pub(crate) sysctls: &'a [(std::ffi::CString, Vec<u8>)],
     /// Which hooks the child runs at that time.
     pub(crate) hooks: &'a str,
+    /// The file that they read the state from.
+    pub(crate) said: Option<BorrowedFd<'a>>,
 }
 
 impl Context<'_> {
@@ -31,7 +34,9 @@ impl Context<'_> {
         };
         let simple = |subject: &str, what: &str| Error::errno(subject, what, errno);
         match step {
-            Step::Hook | Step::HookStatus | Step::HookTimeout => hook::explain(self.hooks, fault),
+            Step::Hook | Step::HookStatus | Step::HookTimeout => {
+                hook::explain(self.hooks, fault, self.said)
+            }
             Step::Program => self.program_missing(errno),
             Step::Exec => {
                 let subject = format!("exec {}", self.program);

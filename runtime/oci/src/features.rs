@@ -51,13 +51,17 @@ pub fn features() -> Features {
         }),
         apparmor: on(),
         selinux: on(),
-        intel_rdt: Some(RdtFeatures { enabled: Some(false), schemata: None, monitoring: None }),
+        intel_rdt: Some(RdtFeatures {
+            enabled: Some(true),
+            schemata: Some(true),
+            monitoring: Some(true),
+        }),
         memory_policy: Some(MemoryPolicyFeatures {
             modes: texts(MemoryPolicyMode::ALL.iter().map(|mode| mode.name())),
             flags: texts(MemoryPolicyFlag::ALL.iter().map(|flag| flag.name())),
         }),
         mount_extensions: Some(MountExtensions { idmap: on() }),
-        net_devices: Some(Enabled { enabled: Some(false) }),
+        net_devices: on(),
     };
     Features {
         oci_version_min: runtime_spec::VERSION_MIN.to_owned(),

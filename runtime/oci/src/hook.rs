@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -74,20 +75,40 @@ impl Hook {
         wire.iter().enumerate().map(one).collect()
     }
 
-    /// Runs it to its end. Allocates nothing.
+    /// Runs it to its end. Allocates nothing. Of one that failed, what it said last stands in the
+    /// file afterwards, in the place of the state.
     fn run(&self, state: BorrowedFd<'_>, index: u32) -> std::result::Result<(), Fault> {
+        let mut said = Said { text: [0; SAID], length: 0 };
+        let done = self.run_to_end(state, index, &mut said);
+        if done.is_err() {
+            // The failure counts, with its words or without.
+            let _ = rustix::fs::ftruncate(state, 0);
+            let _ = rustix::io::pwrite(state, &said.text[..said.length], 0);
+        }
+        done
+    }
+
+    fn run_to_end(
+        &self,
+        state: BorrowedFd<'_>,
+        index: u32,
+        said: &mut Said,
+    ) -> std::result::Result<(), Fault> {
         let fail = |errno| Fault::Step(Step::Hook, index, errno);
         rustix::fs::seek(state, SeekFrom::Start(0)).map_err(fail)?;
+        let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(fail)?;
         let child = sys::spawn(0, None, &mut || {
             sys::reset_signals();
-            let ready = sys::place(state, 0).and_then(|()| sys::close_on_exec_from(3));
+            let ready = sys::place(state, 0).and_then(|()| sys::place(theirs.as_fd(), 2));
+            let ready = ready.and_then(|()| sys::close_on_exec_from(3));
             ready.map_or(126, |()| {
                 sys::exec(&self.path, &self.args, &self.env);
                 127
             })
         });
+        drop(theirs);
         let child = child.map_err(fail)?;
-        let status = match self.ended(child.pidfd.as_fd()) {
+        let status = match self.ended(child.pidfd.as_fd(), ours.as_fd(), said) {
             Ok(true) => reap(&child.pidfd).map_err(fail)?,
             Ok(false) => {
                 let _ = rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL);
@@ -102,11 +123,70 @@ impl Hook {
         Err(Fault::Step(Step::HookStatus, index, sys::errno(status)))
     }
 
-    /// Waits for its end; false when its time is up.
-    fn ended(&self, pidfd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    /// Waits for its end, and passes on what it says meanwhile; false when its time is up. What it
+    /// leaves behind is not waited for.
+    fn ended(
+        &self,
+        pidfd: BorrowedFd<'_>,
+        pipe: BorrowedFd<'_>,
+        said: &mut Said,
+    ) -> rustix::io::Result<bool> {
         let limit = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        wait_until(pidfd, limit)
+        let (mut open, mut drained) = (true, 0);
+        loop {
+            let flags = if open { PollFlags::IN } else { PollFlags::empty() };
+            let wanted = [(pidfd, PollFlags::IN), (if open { pipe } else { pidfd }, flags)];
+            let mut fds = wanted.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
+            match rustix::event::poll(&mut fds, left(limit).as_ref()) {
+                Err(Errno::INTR) => continue,
+                Ok(0) => return Ok(false),
+                other => other?,
+            };
+            let [ended, spoke] = fds.map(|fd| !fd.revents().is_empty());
+            // Once it has ended, not more than a pipe holds.
+            drained += usize::from(ended);
+            if open && spoke && drained <= 64 {
+                open = said.hear(pipe);
+            } else if ended {
+                return Ok(true);
+            }
+        }
     }
+}
+
+/// So much is kept of what a hook says: its end.
+const SAID: usize = 1024;
+
+struct Said {
+    text: [u8; SAID],
+    length: usize,
+}
+
+impl Said {
+    /// Takes what is there, and passes it on; false at the end.
+    fn hear(&mut self, pipe: BorrowedFd<'_>) -> bool {
+        let mut buffer = [0; SAID];
+        let Ok(count @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut buffer))
+        else {
+            return false;
+        };
+        // It is for whoever reads the runtime's, if somebody does.
+        let _ = rustix::io::write(rustix::stdio::stderr(), &buffer[..count]);
+        let kept = self.length.min(SAID - count);
+        self.text.copy_within(self.length - kept..self.length, 0);
+        self.text[kept..kept + count].copy_from_slice(&buffer[..count]);
+        self.length = kept + count;
+        true
+    }
+}
+
+/// The time until then, as poll(2) takes it.
+fn left(limit: Option<Instant>) -> Option<Timespec> {
+    let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+    left.map(|left| Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(left.subsec_nanos()),
+    })
 }
 
 /// Waits until a process has ended; false when the time came first.
@@ -115,13 +195,8 @@ pub(crate) fn wait_until(
     limit: Option<Instant>,
 ) -> rustix::io::Result<bool> {
     loop {
-        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
         let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, left.as_ref()) {
+        match rustix::event::poll(&mut fds, left(limit).as_ref()) {
             Err(Errno::INTR) => {}
             other => return other.map(|ready| ready > 0),
         }
@@ -150,16 +225,24 @@ pub(crate) fn run_all(hooks: &[Hook], state: BorrowedFd<'_>) -> std::result::Res
 }
 
 /// Runs hooks in their order, also those after one that fails.
-pub(crate) fn run_each(hooks: &[Hook], state: BorrowedFd<'_>, mut failed: impl FnMut(Fault)) {
+pub(crate) fn run_each(
+    kind: &str,
+    hooks: &[Hook],
+    state: &runtime_spec::State,
+    failed: &mut dyn FnMut(Error),
+) -> Result<()> {
+    let file = state_file(state)?;
     for (index, hook) in hooks.iter().enumerate() {
-        if let Err(fault) = hook.run(state, index as u32) {
-            failed(fault);
+        if let Err(fault) = hook.run(file.as_fd(), index as u32) {
+            failed(explain(kind, fault, Some(file.as_fd())));
+            fill_state(&file, state)?;
         }
     }
+    Ok(())
 }
 
-/// A failed hook in words.
-pub(crate) fn explain(kind: &str, fault: Fault) -> Error {
+/// A failed hook in words, its own among them: they stand in the file that it read the state from.
+pub(crate) fn explain(kind: &str, fault: Fault, said: Option<BorrowedFd<'_>>) -> Error {
     let Fault::Step(step, index, errno) = fault else {
         return Error::new(crate::Kind::Hook, format!("hooks.{kind}"), "failed");
     };
@@ -170,8 +253,13 @@ pub(crate) fn explain(kind: &str, fault: Fault) -> Error {
         (Step::HookStatus, code) => format!("ended with status {code}"),
         _ => crate::error::words(errno),
     };
+    let mut text = [0; SAID];
+    let length = said.and_then(|file| rustix::io::pread(file, &mut text, 0).ok()).unwrap_or(0);
+    let said = String::from_utf8_lossy(&text[..length]);
+    let said = said.trim();
+    let comma = if said.is_empty() { "" } else { ": " };
     // The words in front are those that callers of runc look for.
-    let cause = format!("error running {kind} hook #{index}: {cause}");
+    let cause = format!("error running {kind} hook #{index}: {cause}{comma}{said}");
     Error::new(crate::Kind::Hook, format!("hooks.{kind}[{index}]"), cause)
 }
 

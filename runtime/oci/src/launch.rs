@@ -2,7 +2,7 @@
 
 use crate::namespace::{self, Join};
 use crate::sync::{self, At, Fault, Step, Word};
-use crate::sys::{self, Spawned};
+use crate::sys::{self, Disguise, Spawned};
 use crate::{Error, Kind, Result, child, hook};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
@@ -138,7 +138,7 @@ impl Drop for Child {
 /// The file that takes the place of the runtime's executable in a child: nobody can run it, and
 /// writing to it harms nobody. `None` where the executable is a file of that kind already: a
 /// program that runs from a sealed file in memory need not hide it.
-pub(crate) fn disguise() -> Result<Option<OwnedFd>> {
+pub(crate) fn disguise() -> Result<Option<Disguise>> {
     static SEALED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     if *SEALED.get_or_init(runs_sealed) {
         return Ok(None);
@@ -153,7 +153,9 @@ pub(crate) fn disguise() -> Result<Option<OwnedFd>> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         // Kernels before 6.3 do not know the flag, and make every such file executable.
         .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC));
-    file.map(Some).map_err(|errno| Error::errno(subject, "memfd (is vm.memfd_noexec 2?)", errno))
+    let file =
+        file.map_err(|errno| Error::errno(subject, "memfd (is vm.memfd_noexec 2?)", errno))?;
+    Ok(Some(Disguise { file, again: sys::again() }))
 }
 
 /// Whether this program runs from a file that nobody can ever write to.

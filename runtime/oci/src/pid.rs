@@ -25,6 +25,13 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { state, start_time: fields.nth(18)?.parse().ok()? })
 }
 
+/// Its number in its own PID namespace.
+pub(crate) fn inside(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_whitespace().last()?.parse().ok()
+}
+
 /// Whether the process that was started then is alive; one that ended and was not yet waited for
 /// is not.
 pub(crate) fn is_alive(pid: i32, start_time: u64) -> bool {

@@ -49,10 +49,7 @@ impl Plan {
         names(spec, &namespaces)?;
         mappings(linux, &namespaces)?;
         cgroups_path(linux)?;
-        if linux.intel_rdt.as_ref().is_some_and(|rdt| *rdt != runtime_spec::IntelRdt::default()) {
-            let cause = "cache and memory bandwidth (resctrl) are not supported by this runtime";
-            return Err(Error::new(Kind::Unsupported, "linux.intelRdt", cause));
-        }
+        linux.intel_rdt.as_ref().map_or(Ok(()), crate::rdt::check)?;
         let mut warnings = Vec::new();
         let process = spec.process.as_ref().map(|wire| process::Plan::new(wire, &mut warnings));
         Ok(Plan {
@@ -219,7 +216,9 @@ fn devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String
             let cause = format!("{host:?} to {inside:?}: not names of network devices");
             return Err(Error::invalid("linux.netDevices", cause));
         }
-        if found.iter().any(|(_, other)| other == inside) {
+        // Of a name with %d the kernel makes as many as are wanted.
+        let plain = !inside.contains('%');
+        if plain && found.iter().any(|(_, other)| other == inside) {
             let cause = format!("two devices would be {inside:?} in the container");
             return Err(Error::invalid("linux.netDevices", cause));
         }

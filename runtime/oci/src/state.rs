@@ -19,11 +19,14 @@ pub(crate) const GATE_EARLY: &str = "creating.sock";
 pub(crate) const GATE: &str = "start.sock";
 /// The same socket while a command starts it; what stays of one that was killed meanwhile.
 pub(crate) const GATE_LATE: &str = "starting.sock";
+/// Folder, in the state root, of containers that are gone and whose `poststop` hooks are still to run;
+/// its name is no container's.
+const LEFT: &str = ".left";
 /// A record has about one kilobyte; annotations count.
 const RECORD_MAX: usize = runtime_spec::DOCUMENT_MAX;
 
 /// What is recorded of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     pub(crate) oci_version: String,
@@ -48,6 +51,9 @@ pub(crate) struct Record {
     /// Group of resctrl that was made for it.
     #[serde(default)]
     pub(crate) rdt: Option<PathBuf>,
+    /// Its group of resctrl for monitoring.
+    #[serde(default)]
+    pub(crate) monitor: Option<PathBuf>,
 }
 
 /// The directory of one container, held open.
@@ -88,6 +94,27 @@ impl Dir {
     /// Opens the directory of a container that exists.
     pub(crate) fn open(root: &Path, id: &ContainerId) -> Result<Dir> {
         Dir::open_path(id, root.join(id.as_str()))
+    }
+
+    /// Opens the directory of a container that was removed before its `poststop` hooks had run.
+    pub(crate) fn open_left(root: &Path, id: &ContainerId) -> Result<Dir> {
+        Dir::open_path(id, root.join(LEFT).join(id.as_str()))
+    }
+
+    /// From here on the container is gone; what its hooks need stays until it is removed. False when
+    /// an earlier container of this name is there still.
+    pub(crate) fn leave(&mut self) -> Result<bool> {
+        let (Some(root), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Err(self.failed(LEFT, "rename", Errno::INVAL));
+        };
+        let (folder, place) = (root.join(LEFT), root.join(LEFT).join(name));
+        std::fs::create_dir_all(&folder).map_err(|error| Error::path(&folder, "mkdir", &error))?;
+        match rustix::fs::rename(&self.path, &place) {
+            Ok(()) => self.path = place,
+            Err(Errno::EXIST | Errno::NOTEMPTY) => return Ok(false),
+            Err(errno) => return Err(self.failed(LEFT, "rename", errno)),
+        }
+        Ok(true)
     }
 
     fn open_path(id: &ContainerId, path: PathBuf) -> Result<Dir> {

@@ -6,7 +6,7 @@ mod program;
 mod thread;
 mod tune;
 
-pub(crate) use exe::{can_leave_exe, leave_exe};
+pub(crate) use exe::{Disguise, again, can_leave_exe, leave_exe};
 pub use program::forget_program;
 pub(crate) use thread::install_and_deliver;
 pub(crate) use tune::*;

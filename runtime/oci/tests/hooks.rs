@@ -59,6 +59,7 @@ fn they_run_in_order_with_the_state_on_standard_input() {
         (state["status"].as_str(), state["id"].as_str()),
         (Some("created"), Some(&*room.id))
     );
+    assert_eq!(state["pid"], 1, "as the container sees it");
     assert_eq!(words(log()).last().expect("a line"), "poststart running env");
     room.ok(&["delete", "--force"]);
     assert_eq!(words(log()).last().expect("a line"), "poststop stopped env");
@@ -134,4 +135,54 @@ fn a_hook_of_the_image_is_not_the_hosts_program() {
     assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
     room.set("/hooks", json!({}));
     assert_eq!(text(&room.whole()), "ran");
+}
+
+#[test]
+fn what_a_failed_hook_said_is_told() {
+    let Some(mut room) = Room::new("sleep 100") else { return };
+    let long = "x".repeat(3000);
+    let line = format!("echo first >&2; echo {long} >&2; echo the last words >&2; exit 3");
+    let talker = |shell: &str| json!([{"path": shell, "args": ["sh", "-c", line]}]);
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
+        let shell = if kind == "startContainer" { "/bin/sh" } else { "/usr/bin/sh" };
+        room.set("/hooks", json!({kind: talker(shell)}));
+        let told = errors(&room.run(&["run", &room.id]));
+        let told = told.lines().find(|line| line.contains("level=error")).expect("an error");
+        assert!(told.contains("status 3") && told.contains("the last words"), "{kind}: {told}");
+        assert!(!told.contains("first") && told.len() < 2000, "{kind}: {told}");
+        room.ok(&["delete", "--force"]);
+    }
+    // Who stays behind with the hook's streams holds up nobody.
+    let stays = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 30 & exit 0"]}]);
+    room.set("/hooks", json!({"createRuntime": stays}));
+    let begun = Instant::now();
+    room.ok(&["create"]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    room.ok(&["delete", "--force"]);
+    room.assert_gone();
+}
+
+#[test]
+fn a_deletion_that_is_killed_leaves_its_hooks_to_the_next_one() {
+    let Some(mut room) = Room::new("sleep 100") else { return };
+    let slow = hook(&room, "slow", "test -e second || { touch second; exec sleep 60; }");
+    let slow = json!({"path": "/bin/sh", "args": slow["args"], "env": slow["env"]});
+    room.set("/hooks", json!({"poststop": [slow, hook(&room, "last", "")]}));
+    room.ok(&["create"]);
+    let log = || std::fs::read_to_string(room.dir.join("hooks")).unwrap_or_default();
+    let mut killed = room.command(&["delete", &room.id]).spawn().expect("delete");
+    lab::until("the hook runs", support::PATIENCE, || log().contains("slow"));
+    let gone = errors(&room.run(&["state", &room.id]));
+    assert!(gone.contains("does not exist"), "{gone}");
+    killed.kill().expect("kill");
+    killed.wait().expect("its end");
+    assert!(!log().contains("last"));
+    // A new one of this name has hooks of its own, and those of the first come before.
+    room.ok(&["create"]);
+    room.ok(&["delete"]);
+    let names: Vec<String> =
+        log().lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+    assert_eq!(names, ["slow", "slow", "last", "slow", "last"], "{}", log());
+    assert!(errors(&room.run(&["delete", &room.id])).contains("does not exist"));
+    room.assert_gone();
 }

@@ -289,3 +289,56 @@ fn what_the_kernel_would_refuse_at_the_start_is_told_at_creation() {
     room.set("/process/capabilities", both);
     text(&room.whole());
 }
+
+#[test]
+fn added_processes_can_be_put_in_groups_below_the_containers() {
+    let Some(room) = Room::new("sleep 100") else { return };
+    room.ok(&["create"]);
+    room.ok(&["start"]);
+    let groups = |flags: &[&str]| text(&room.exec(flags, "cat /proc/self/cgroup"));
+    assert!(groups(&["--cgroup", "/"]).lines().all(|line| line.ends_with(":/")));
+    for dir in room.groups() {
+        std::fs::create_dir_all(dir.join("below/deep")).expect("a group");
+        // A v1 cpuset without processors takes no process.
+        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|file| dir.join(file).exists()) {
+            let value = std::fs::read(dir.join(file)).expect("a set");
+            for path in ["below", "below/deep"] {
+                std::fs::write(dir.join(path).join(file), &value).expect("the same set");
+            }
+        }
+    }
+    let below = groups(&["--cgroup", "below/deep"]);
+    assert!(below.lines().all(|line| line.ends_with(":/below/deep")), "{below}");
+    if below.contains(":memory:") {
+        let one = groups(&["--cgroup", "memory:below", "--cgroup", "pids:/below/deep"]);
+        for line in one.lines() {
+            let wanted = match line.split(':').nth(1) {
+                Some("memory") => ":/below",
+                Some("pids") => ":/below/deep",
+                _ => ":/",
+            };
+            assert!(line.ends_with(wanted), "{one}");
+        }
+    }
+    for (wish, words) in
+        [("..", "bad sub cgroup path"), ("none", "No such file"), ("what:/", "unknown controller")]
+    {
+        let failed = errors(&room.exec(&["--cgroup", wish], "true"));
+        assert!(failed.contains(words), "{wish}: {failed}");
+    }
+    room.ok(&["delete", "--force"]);
+    room.assert_gone();
+}
+
+#[test]
+fn resctrl_that_is_not_there_is_told() {
+    let Some(mut room) = Room::new("true") else { return };
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    if mounts.contains(" - resctrl ") {
+        return lab::skip("a machine without resctrl: this one has it");
+    }
+    room.config["linux"]["intelRdt"] = json!({"closID": "gold", "schemata": ["L3:0=f"]});
+    let failed = errors(&room.whole());
+    assert!(failed.contains("linux.intelRdt") && failed.contains("no resctrl"), "{failed}");
+    room.assert_gone();
+}

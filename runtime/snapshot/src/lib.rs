@@ -13,7 +13,7 @@
 //! ROOT/lock             held (flock) by the one process that uses ROOT
 //! ROOT/snapshots/ID/    complete: record.json, fs/, work/
 //! ROOT/new/ID/          being made; a leftover after a crash
-//! ROOT/trash/ID/        being removed; a leftover after a crash
+//! ROOT/trash/ID/        removed, its files are going; a leftover after a crash
 //! ROOT/empty/           an empty layer
 //! ```
 //! A snapshot becomes complete by one rename after everything in it was synced, so a crash at any
@@ -35,10 +35,12 @@ mod record;
 mod root;
 mod snapshots;
 mod sub_path;
+mod sweep;
 
 pub use backend::{Backend, Chain};
 pub use error::{Error, Kind};
 pub use layer::IdRange;
+pub use merge::copy_directory;
 pub use mount::{Layers, Mount};
 pub use name::Name;
 pub use native::Native;

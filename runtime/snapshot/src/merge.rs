@@ -18,6 +18,16 @@ pub(crate) struct Merge<'a> {
     ids: Option<&'a Ids>,
 }
 
+/// Copies all that is in the directory `from` into the empty directory `to`, with owners, modes,
+/// attributes, times and hard links; `to` gets those of `from`. Neither path may end in a link.
+///
+/// # Errors
+/// What the kernel says.
+pub fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
+    let into = open(to, DIRECTORY, Mode::empty()).map_err(|e| Error::io(to, "open", e))?;
+    Merge::new(into.as_fd(), to, None).all([from].into_iter())
+}
+
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

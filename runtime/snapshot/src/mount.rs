@@ -21,6 +21,9 @@ const MOST_STRING: usize = 256;
 /// Longest options of mount(2), its NUL included.
 const MOST_OPTIONS: usize = 4096;
 
+/// Directory of a snapshot where layers are mounted for a moment, on kernels that want that.
+pub(crate) const LAYERS: &str = "layers";
+
 /// Layers of an overlay mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
@@ -30,6 +33,9 @@ pub struct Layers {
     pub upper: Option<(PathBuf, PathBuf)>,
     /// Whether marks are `user.overlay.*`, as a process without privileges can set.
     pub user_xattr: bool,
+    /// An empty directory where layers with mapped ids can be mounted while the overlay is made:
+    /// kernels before 6.13 take them in no other way.
+    pub place: Option<PathBuf>,
 }
 
 /// A mount to be made.
@@ -94,12 +100,11 @@ impl Layers {
             return Err(Error::new(Kind::Unsupported, self.subject(), detail));
         }
         match self.open_new(userns) {
-            // Kernels before 6.7 know no `lowerdir+`.
-            Err(Failed::NoAppend) if userns.is_none() => self.open_old(),
-            Err(Failed::NoAppend) => {
-                let detail = "id-mapped layers need Linux 6.13; let the layers be shifted instead";
-                Err(Error::new(Kind::Unsupported, self.subject(), detail))
-            }
+            // Kernels before 6.7 know no `lowerdir+`, and those before 6.13 want a path for it.
+            Err(Failed::NoAppend) => match userns {
+                None => self.open_old(),
+                Some(userns) => self.open_by_paths(userns),
+            },
             Err(Failed::Other(e)) => Err(e),
             Ok(mount) => Ok(mount),
         }
@@ -166,16 +171,36 @@ impl Layers {
                 Ok(()) => Ok(None),
             };
         };
-        let layer = clone(path).map_err(Failed::Other)?;
-        idmap::set(layer.as_fd(), Attribute::Mapped(userns)).map_err(|e| {
-            let error = Error::io(path, "map the ids of the layer's mount", e);
-            Failed::Other(error.of(Kind::Unsupported))
-        })?;
+        let layer = mapped(path, userns).map_err(Failed::Other)?;
         match fsconfig_set_fd(overlay.as_fd(), "lowerdir+", layer.as_fd()) {
-            Err(Errno::INVAL) => Err(self.append_or(overlay, path)),
+            Err(Errno::INVAL | Errno::BADF) => Err(self.append_or(overlay, path)),
             Err(e) => Err(Failed::Other(refused(overlay, "add the layer", path, e))),
             Ok(()) => Ok(Some(layer)),
         }
+    }
+
+    /// The overlay of layers with mapped ids, each mounted for a moment where it has a path.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] before Linux 5.19, or without a place; [`Kind::Io`] else.
+    pub fn open_by_paths(&self, userns: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+        let Some(place) = &self.place else {
+            let detail = "id-mapped layers need Linux 6.13, or a place to mount them";
+            return Err(Error::new(Kind::Unsupported, self.subject(), detail));
+        };
+        // All of them go with the one that they are mounted in.
+        let _stage = Stage::new(place)?;
+        let mut lower = Vec::with_capacity(self.lower.len());
+        for (number, path) in self.lower.iter().enumerate() {
+            let layer = mapped(path, userns)?;
+            let at = place.join(number.to_string());
+            std::fs::create_dir(&at).map_err(|e| Error::io(&at, "make a directory", e))?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            move_mount(layer.as_fd(), "", CWD, &at, flags)
+                .map_err(|e| Error::io(&at, "attach the layer", e))?;
+            lower.push(at);
+        }
+        Layers { lower, place: None, ..self.clone() }.open(None)
     }
 
     /// Whether "invalid" was said of the key, or of the layer.
@@ -232,6 +257,34 @@ impl Layers {
         let options = CString::new(text)
             .map_err(|e| Error::io(&place, "name the layers", std::io::Error::other(e)))?;
         Ok((options, place))
+    }
+}
+
+/// A detached mount of a layer, with mapped ids.
+fn mapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    let layer = clone(path)?;
+    idmap::set(layer.as_fd(), Attribute::Mapped(userns)).map_err(|e| {
+        Error::io(path, "map the ids of the layer's mount", e).of(Kind::Unsupported)
+    })?;
+    Ok(layer)
+}
+
+/// A file system in memory at a directory, taken off with all that is mounted in it.
+struct Stage<'a>(&'a Path);
+
+impl Stage<'_> {
+    fn new(place: &Path) -> Result<Stage<'_>, Error> {
+        let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        rustix::mount::mount("layers", place, "tmpfs", flags, c"mode=700")
+            .map_err(|e| Error::io(place, "mount a place for the layers", e))?;
+        Ok(Stage(place))
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        // What stays is taken off when the snapshot is removed.
+        unmount(self.0, UnmountFlags::DETACH).ok();
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Chain, NewSnapshot};
 use crate::error::{Error, Kind};
 use crate::implied::copy_attributes;
-use crate::mount::{Layers, Mount};
+use crate::mount::{LAYERS, Layers, Mount};
 use crate::record::{Info, SnapshotKind};
 use crate::root::Root;
 use layer::Whiteouts;
@@ -34,6 +34,9 @@ impl Backend for Overlay {
     }
 
     fn fill(&self, root: &Root, new: &NewSnapshot<'_>, chain: &Chain) -> Result<(), Error> {
+        if new.info.ids.is_some() {
+            root.make_in(new.info.id, new.dir, LAYERS)?;
+        }
         if new.info.kind == SnapshotKind::View {
             return Ok(());
         }
@@ -67,7 +70,8 @@ impl Backend for Overlay {
                 lower.push(own.join("fs"));
             }
         }
-        Mount::Overlay(Layers { lower, upper, user_xattr: self.user_xattr })
+        let place = info.ids.as_ref().map(|_| own.join(LAYERS));
+        Mount::Overlay(Layers { lower, upper, user_xattr: self.user_xattr, place })
     }
 }
 
@@ -81,6 +85,7 @@ impl Overlay {
             lower: vec![root.path().join("empty")],
             upper: Some((own.join("fs"), own.join("work"))),
             user_xattr: self.user_xattr,
+            place: None,
         };
         Mount::Overlay(layers).open(None).map(drop)?;
         // The kernel mounts over file systems that cannot hold its marks, too, and fails later.

@@ -1,6 +1,7 @@
 //! The directories of a root: made, opened, moved, synced.
 
 use crate::error::{Error, Kind};
+use crate::sweep::{self, Sweep};
 use layer::remove_tree;
 use rustix::fs::{
     FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, mkdirat, openat, renameat_with, syncfs,
@@ -11,6 +12,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ pub(crate) struct Root {
     new: OwnedFd,
     trash: OwnedFd,
     next_id: AtomicU64,
+    sweep: Sweep,
     /// Held until the process ends or this is dropped.
     _lock: OwnedFd,
 }
@@ -69,8 +72,13 @@ impl Root {
             new,
             trash,
             next_id: AtomicU64::new(1),
+            sweep: Sweep::default(),
             _lock: lock,
         })
+    }
+
+    pub(crate) fn sweep(&self) -> &Sweep {
+        &self.sweep
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -140,16 +148,21 @@ impl Root {
 
     /// Removes the snapshot being made under `id`.
     pub(crate) fn discard(&self, id: u64) -> Result<(), Error> {
-        self.drop_tree(&self.new, &self.new_at(id), id)
+        let name = self.to_trash(&self.new, &self.new_at(id), id)?;
+        self.empty_trash(&name)
     }
 
-    /// Removes the complete snapshot `id`: from here on it is none.
-    pub(crate) fn remove(&self, id: u64) -> Result<(), Error> {
-        self.drop_tree(&self.snapshots, &self.at(id), id)
+    /// Removes the complete snapshot `id`: from here on it is none. Its files go soon after.
+    pub(crate) fn remove(self: &Arc<Root>, id: u64) -> Result<(), Error> {
+        let name = self.to_trash(&self.snapshots, &self.at(id), id)?;
+        sweep::soon(self, name);
+        Ok(())
     }
 
-    fn drop_tree(&self, from: &OwnedFd, path: &Path, id: u64) -> Result<(), Error> {
-        detach_mounts(&path.join("fs"))?;
+    fn to_trash(&self, from: &OwnedFd, path: &Path, id: u64) -> Result<String, Error> {
+        for place in ["fs", crate::mount::LAYERS] {
+            detach_mounts(&path.join(place))?;
+        }
         let name = id.to_string();
         match renameat_with(from, &name, &self.trash, &name, RenameFlags::NOREPLACE) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -161,10 +174,10 @@ impl Root {
             }
             Err(e) => return Err(Error::io(path, "move to the trash", e)),
         }
-        self.empty_trash(&name)
+        Ok(name)
     }
 
-    fn empty_trash(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn empty_trash(&self, name: &str) -> Result<(), Error> {
         let path = self.path.join("trash").join(name);
         remove_tree(self.trash.as_fd(), name.as_bytes())
             .map_err(|e| Error::tree(&path, "remove", e))
@@ -186,7 +199,9 @@ impl Root {
     /// Removes what [`Root::leftovers`] named.
     pub(crate) fn remove_leftover(&self, dir: &str, name: &str) -> Result<(), Error> {
         let path = self.path.join(dir).join(name);
-        detach_mounts(&path.join("fs"))?;
+        for place in ["fs", crate::mount::LAYERS] {
+            detach_mounts(&path.join(place))?;
+        }
         let fd = if dir == "new" { &self.new } else { &self.trash };
         remove_tree(fd.as_fd(), name.as_bytes()).map_err(|e| Error::tree(&path, "remove", e))
     }

@@ -70,8 +70,8 @@ pub trait Snapshotter: Debug + Send + Sync {
     /// [`Kind::NotFound`], or [`Kind::Invalid`] for a committed snapshot.
     fn mount(&self, name: &Name) -> Result<Mount, Error>;
 
-    /// Removes a snapshot; that it is not there is a success. What is mounted of it elsewhere goes
-    /// on until it is unmounted.
+    /// Removes a snapshot; that it is not there is a success. Its files go soon after, beside the
+    /// caller. What is mounted of it elsewhere goes on until it is unmounted.
     ///
     /// # Errors
     /// [`Kind::InUse`] when others are built on it.
@@ -92,7 +92,7 @@ pub trait Snapshotter: Debug + Send + Sync {
     /// All snapshots by name.
     fn list(&self) -> Vec<Arc<Info>>;
 
-    /// Removes what a crash left. Nothing may be in the making.
+    /// Removes what a crash left, and waits for files that are going. Nothing may be in the making.
     ///
     /// # Errors
     /// [`Kind::InUse`] when something is; or the kernel refused something.
@@ -234,6 +234,13 @@ fn load(root: &Root) -> Result<(Index, Vec<u64>), Error> {
     }
 }
 
+impl<B> Drop for Snapshots<B> {
+    /// Who opens the root next, in this process too, finds nobody at work in it.
+    fn drop(&mut self) {
+        self.root.sweep().wait();
+    }
+}
+
 impl<B: Backend> Snapshotter for Snapshots<B> {
     fn begin(&self, name: &Name, wait: Duration) -> Result<Begin, Error> {
         let turn = self.making.turn(name, wait).ok_or_else(|| {
@@ -372,6 +379,8 @@ impl<B: Backend> Snapshotter for Snapshots<B> {
             self.root.remove(id)?;
             cleaned.broken.push(id);
         }
+        drop(broken);
+        self.root.sweep().wait();
         for (dir, name) in self.root.leftovers()? {
             self.root.remove_leftover(dir, &name)?;
             cleaned.removed += 1;

@@ -3,6 +3,7 @@
 mod suite;
 
 use snapshot::Overlay;
+use std::os::fd::AsFd;
 
 #[test]
 fn chain() {
@@ -53,6 +54,28 @@ fn sub_paths() {
 fn ids() {
     suite::ids::<Overlay>();
 }
+
+/// As kernels before 6.13 need it; here it works as well.
+#[test]
+fn ids_by_paths() {
+    let scratch = suite::Scratch::new();
+    private(|| {
+        let store = scratch.open::<Overlay>();
+        suite::two_layers(&store);
+        snapshot::Snapshotter::prepare(&store, &suite::with_ids("c")).unwrap();
+        let mount = snapshot::Snapshotter::mount(&store, &suite::name("c")).unwrap();
+        let snapshot::Mount::Overlay(layers) = mount else { panic!("an overlay") };
+        let userns = suite::UserNs::new();
+        suite::shifted(suite::Seen(layers.open_by_paths(userns.fd.as_fd()).unwrap()));
+        let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let own = scratch.0.to_string_lossy();
+        assert!(!mounts.contains(&*own), "mounts are left: {mounts}");
+        let unplaced = snapshot::Layers { place: None, ..layers };
+        let error = unplaced.open_by_paths(userns.fd.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), snapshot::Kind::Unsupported, "{error}");
+    });
+}
+
 #[test]
 fn two_hundred_layers() {
     let scratch = suite::Scratch::new();

@@ -6,7 +6,7 @@ use crate::process::Plan;
 use crate::sync::{At, Fault, Step};
 use crate::sys;
 use rootfs::ProcHandle;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -23,8 +23,8 @@ pub(crate) struct Tail<'a> {
     pub(crate) plan: &'a Plan,
     /// Descriptors from 3 on that the process keeps.
     pub(crate) preserve: u32,
-    /// File to become this process's executable.
-    pub(crate) exe: Option<BorrowedFd<'a>>,
+    /// What takes the place of this process's executable.
+    pub(crate) exe: Option<&'a sys::Disguise>,
     /// Filter of system calls.
     pub(crate) filter: Option<&'a crate::filter::Filter>,
     /// Whether this process sets its own limits; else its parent does, which has the rights.
@@ -60,7 +60,7 @@ impl Tail<'_> {
         }
         self.find_program()?;
         match self.exe {
-            Some(file) => sys::leave_exe(file).at(Step::Executable),
+            Some(disguise) => sys::leave_exe(disguise).at(Step::Executable),
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! The container's first process.
 
 use super::become_process::{Tail, plain_lines, use_terminal};
-use super::{Outcome, home, report};
+use super::{Outcome, home, report, report_with};
 use crate::hook::{self, Hook};
 use crate::sync::{self, At, Fault, Step, Word};
 use crate::sys;
@@ -67,7 +67,7 @@ impl Init<'_> {
             Err(status) => return status,
         };
         let Err(fault) = self.start();
-        report(starter.as_fd(), fault)
+        report_with(starter.as_fd(), fault, self.start_hooks.1.map(AsFd::as_fd))
     }
 
     fn set_up(&self) -> Done {

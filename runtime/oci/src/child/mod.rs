@@ -21,7 +21,12 @@ const FAILED: i32 = 1;
 
 /// Tells the failure to whoever listens.
 pub(crate) fn report(socket: BorrowedFd<'_>, fault: Fault) -> i32 {
+    report_with(socket, fault, None)
+}
+
+/// The same, with the file that holds what a hook said of it.
+fn report_with(socket: BorrowedFd<'_>, fault: Fault, said: Option<BorrowedFd<'_>>) -> i32 {
     // Nobody is left to be told when this fails.
-    let _ = sync::say(socket, Word::Failed(fault));
+    let _ = sync::send(socket, &Word::Failed(fault).to_bytes(), said);
     FAILED
 }

@@ -55,7 +55,7 @@ fn add(call: &Call) -> Result<u8> {
         preserve_fds: preserved(&given)?,
         ignore_paused: given.has("ignore-paused"),
         no_new_keyring: false,
-        cgroup: given.get("cgroup").map(str::to_owned),
+        cgroups: given.all("cgroup").filter(|wish| !wish.is_empty()).map(str::to_owned).collect(),
         streams: None,
         filters: None,
     };

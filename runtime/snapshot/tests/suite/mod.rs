@@ -110,7 +110,7 @@ pub(crate) fn see(store: &dyn Snapshotter, own: &str) -> Seen {
     Seen(store.mount(&name(own)).unwrap().open(None).unwrap())
 }
 
-fn two_layers(store: &dyn Snapshotter) {
+pub(crate) fn two_layers(store: &dyn Snapshotter) {
     let base = tar(|dir| {
         fs::create_dir_all(dir.join("etc/old")).unwrap();
         fs::write(dir.join("etc/old/a"), "a").unwrap();
@@ -203,7 +203,8 @@ pub(crate) fn rules<B: Backend>() {
         store.remove(&name(own)).unwrap();
     }
     assert!(store.list().is_empty());
-    assert_eq!(fs::read_dir(scratch.root().join("trash")).unwrap().count(), 0);
+    let trash = scratch.root().join("trash");
+    lab::until("an empty trash", WAIT, || fs::read_dir(&trash).unwrap().count() == 0);
     assert!(Name::new("a b").is_err() && Name::new("").is_err());
 }
 
@@ -331,7 +332,13 @@ pub(crate) fn sub_paths<B: Backend>() {
     store.prepare(&spec("v", Some("base"), SnapshotKind::View)).unwrap();
     let seen = see(&store, "v");
     for path in ["data/in", "fine", "/data/in", "data/../data/in"] {
-        let part = Seen(snapshot::sub_path_mount(seen.0.as_fd(), path).unwrap());
+        let part = match snapshot::sub_path_mount(seen.0.as_fd(), path) {
+            Err(e) if e.kind() == Kind::Unsupported => {
+                lab::skip("parts of a mount that is attached nowhere: need Linux 6.15");
+                continue;
+            }
+            part => Seen(part.unwrap()),
+        };
         assert_eq!(fs::read_to_string(part.at("file")).unwrap(), "inside", "{path}");
         let error = fs::write(part.at("new"), "").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -353,13 +360,15 @@ pub(crate) fn ids<B: Backend>() {
     let scratch = Scratch::new();
     let store = scratch.open::<B>();
     two_layers(&store);
-    let range = layer::IdRange { container: 0, host: 100_000, size: 65_536 };
-    let ids = Ids { uids: vec![range], gids: vec![range] };
-    let spec = Spec { ids: Some(ids), ..spec("c", Some("top"), SnapshotKind::Active) };
-    store.prepare(&spec).unwrap();
+    store.prepare(&with_ids("c")).unwrap();
     let userns = UserNs::new();
-    let mount = store.mount(&name("c")).unwrap().open(Some(userns.fd.as_fd())).unwrap();
-    let seen = Seen(mount);
+    let mount = store.mount(&name("c")).unwrap();
+    shifted(Seen(mount.open(Some(userns.fd.as_fd())).unwrap()));
+    store.remove(&name("c")).unwrap();
+}
+
+/// What the root of that user namespace sees of its own.
+pub(crate) fn shifted(seen: Seen) {
     let owner = |path: &str| fs::metadata(seen.at(path)).map(|stat| (stat.uid(), stat.gid()));
     assert_eq!(owner(".").unwrap(), (100_000, 100_000));
     assert_eq!(owner("etc/kept").unwrap(), (100_000, 100_000));
@@ -369,13 +378,20 @@ pub(crate) fn ids<B: Backend>() {
     assert_eq!(owner("etc/kept").unwrap(), (100_000, 100_000));
 }
 
-struct UserNs {
-    fd: fs::File,
+/// A snapshot of the two layers for that user namespace.
+pub(crate) fn with_ids(own: &str) -> Spec {
+    let range = layer::IdRange { container: 0, host: 100_000, size: 65_536 };
+    let ids = Ids { uids: vec![range], gids: vec![range] };
+    Spec { ids: Some(ids), ..spec(own, Some("top"), SnapshotKind::Active) }
+}
+
+pub(crate) struct UserNs {
+    pub(crate) fd: fs::File,
     child: std::process::Child,
 }
 
 impl UserNs {
-    fn new() -> UserNs {
+    pub(crate) fn new() -> UserNs {
         let mut unshare = std::process::Command::new("unshare");
         let child = unshare.args(["--user", "sleep", "60"]).spawn().unwrap();
         let path = format!("/proc/{}/ns/user", child.id());
