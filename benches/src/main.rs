@@ -2,6 +2,7 @@
 
 mod cni;
 mod error;
+mod flannel;
 mod floor;
 mod invoke;
 mod node;
@@ -19,7 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: benches cni|oci|pull [options]; each has --help";
+usage: benches cni|flannel|oci|pull [options]; each has --help";
 
 /// How a run can end.
 enum End {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let what = args.next();
     let end = match what.as_deref() {
         Some("cni") => measure_cni(args),
+        Some("flannel") => measure_flannel(args),
         Some("oci") => measure_oci(args),
         Some("pull") => measure_pull(args),
         Some("oci-inside") => inside(args),
@@ -64,6 +66,14 @@ fn measure_cni(args: impl Iterator<Item = String>) -> Result<End> {
         Ok(Parsed::Run(options)) => cni::run(&options).map(|()| End::Done),
         Ok(Parsed::Help) => Ok(End::Help(options::USAGE.to_owned())),
         Err(error) => Ok(End::Wrong(error, options::USAGE)),
+    }
+}
+
+fn measure_flannel(args: impl Iterator<Item = String>) -> Result<End> {
+    match flannel::Options::parse(args) {
+        Ok(Some(options)) => flannel::run(&options).map(|()| End::Done),
+        Ok(None) => Ok(End::Help(flannel::USAGE.to_owned())),
+        Err(error) => Ok(End::Wrong(error, flannel::USAGE)),
     }
 }
 
