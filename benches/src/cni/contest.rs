@@ -124,29 +124,28 @@ impl Contest {
     }
 
     /// A contestant for each team that has the plugin, and a note for each that has not.
-    fn racers(&self, stage: &Stage<'_>) -> Result<(Vec<Box<dyn Racer>>, Vec<String>)> {
-        let (mut racers, mut notes): (Vec<Box<dyn Racer>>, _) = (Vec::new(), Vec::new());
+    fn racers(&self, stage: &Stage<'_>, notes: &mut Vec<String>) -> Result<Vec<Box<dyn Racer>>> {
+        let mut racers: Vec<Box<dyn Racer>> = Vec::new();
         for team in stage.teams() {
             match self.player(stage, &team)? {
                 Some(player) => racers.push(Box::new(player)),
                 None => notes.push(format!("{}: has no {}", team.name, self.name)),
             }
         }
-        Ok((racers, notes))
+        Ok(racers)
     }
 
     /// Measures ADD, CHECK and DEL of all teams.
     pub(crate) fn play(&self, stage: &Stage<'_>) -> Result<Scenario> {
         let compare = vec![Compare::speed(OURS, PEER)];
-        let (title, mut rows) = (self.title.to_owned(), Vec::new());
-        let notes = match self.barrier(stage.site)? {
-            Some(barrier) => vec![barrier],
+        let (title, mut rows, mut notes) = (self.title.to_owned(), Vec::new(), Vec::new());
+        match self.barrier(stage.site)? {
+            Some(barrier) => notes.push(barrier),
             None => {
-                let (mut racers, notes) = self.racers(stage)?;
+                let mut racers = self.racers(stage, &mut notes)?;
                 rows = race(&mut racers, &VERBS, stage.options.rounds(20))?;
-                notes
             }
-        };
+        }
         Ok(Scenario { name: self.name, title, rows, compare, notes })
     }
 }

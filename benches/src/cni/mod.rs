@@ -103,11 +103,12 @@ pub(crate) fn boxed<R: Racer + 'static>(
     racers.into_iter().map(|racer| Box::new(racer) as Box<dyn Racer>).collect()
 }
 
+type Single = fn(&Stage<'_>) -> Result<Scenario>;
 type Play = Box<dyn Fn(&Stage<'_>) -> Result<Scenario>>;
 
 /// All scenarios, in the order in which they run.
 fn plays() -> Vec<(&'static str, Play)> {
-    let single: [(&'static str, fn(&Stage<'_>) -> Result<Scenario>); 13] = [
+    let single: [(&'static str, Single); 13] = [
         ("start", plain::start),
         ("bridge", plain::bridge),
         ("masquerade", plain::masquerade),
@@ -122,9 +123,7 @@ fn plays() -> Vec<(&'static str, Play)> {
         ("flat-portmap", flat::portmap),
         ("flat-upkeep", flat::upkeep),
     ];
-    let boxed = |(name, play): (_, fn(&Stage<'_>) -> Result<Scenario>)| -> (&'static str, Play) {
-        (name, Box::new(play))
-    };
+    let boxed = |(name, play): (_, Single)| -> (&'static str, Play) { (name, Box::new(play)) };
     let contest = |contest: &'static contest::Contest| -> (&'static str, Play) {
         (contest.name, Box::new(|stage| contest.play(stage)))
     };

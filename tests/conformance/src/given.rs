@@ -197,7 +197,7 @@ fn settle(subject: &mut Subject, role: Role, about: &About, seen: &Rehearsal) ->
     subject.reports_only = role == Role::Ipam && seen.changed_nothing();
     subject.collects = subject.version().has_gc()
         && about.collects.unwrap_or(match role {
-            Role::Interface => seen.added.iter().any(|line| line.starts_with("link: ")),
+            Role::Interface => seen.link,
             Role::Ipam | Role::Chained => !seen.added.is_empty(),
         });
     subject.repeat = match about.repeat {

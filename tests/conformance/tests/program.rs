@@ -228,7 +228,7 @@ fn nothing_remains_when_it_is_told_to_stop() {
     assert_eq!(status.code(), Some(130));
     let asleep = |pid: &String| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line == b"sleep\0617\0"
+        line == b"sleep\x00617\x00"
     };
     lab::until("the plugin ends", Duration::from_secs(5), || {
         !lab::names(Path::new("/proc")).iter().any(asleep)

@@ -17,6 +17,8 @@ pub(crate) struct Rehearsal {
     pub(crate) added: Vec<String>,
     /// Those of them that are there after DEL.
     pub(crate) left: Vec<String>,
+    /// Whether ADD made a link on the node.
+    pub(crate) link: bool,
     /// Whether the pod changed.
     pod: bool,
     /// Whether the result has a default route.
@@ -57,9 +59,15 @@ fn play(subject: &Subject) -> Rehearsal {
     trial.del(&trial.a).ok();
     let list = |key: &str| result[key].as_array().cloned().unwrap_or_default();
     let is_default = |route: &Value| route["dst"] == "0.0.0.0/0" || route["dst"] == "::/0";
+    let changes = trial.before().node().diff(state.node());
+    let name = |line: &String| line.strip_prefix("link: ")?.split(' ').next().map(str::to_owned);
+    // One that was there before, and changed, is in both.
+    let before: Vec<_> = changes.removed.iter().filter_map(name).collect();
+    let link = changes.added.iter().filter_map(name).any(|link| !before.contains(&link));
     Rehearsal {
         addresses: !list("ips").is_empty(),
-        added: trial.before().node().diff(state.node()).added,
+        added: changes.added,
+        link,
         left: trial.before().node().diff(&trial.snapshot()).added,
         pod: !trial.before().same_pods(&state),
         routes: list("routes").iter().any(is_default),
