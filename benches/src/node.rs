@@ -4,8 +4,9 @@ use crate::error::{About, Error, Result};
 use netns::Netns;
 use nix::mount::{MsFlags, mount};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Everything that a run puts on the machine: one directory, removed on drop, and mounts in a
 /// private mount namespace.
@@ -78,6 +79,8 @@ pub(crate) struct Node {
     pods: Vec<Netns>,
     dir: PathBuf,
     path: String,
+    /// Programs that run as long as the node.
+    kept: Mutex<Vec<Child>>,
 }
 
 impl Node {
@@ -88,7 +91,8 @@ impl Node {
         let space = make_space(&format!("node{number}"))?;
         let dir = site.dir().join(format!("node{number}"));
         std::fs::create_dir(&dir).about(dir.display())?;
-        let mut node = Node { space, pods: Vec::new(), dir, path: site.path() };
+        let mut node =
+            Node { space, pods: Vec::new(), dir, path: site.path(), kept: Mutex::default() };
         for pod in 0..pods {
             node.pods.push(make_space(&format!("node{number}-pod{pod}"))?);
         }
@@ -115,6 +119,31 @@ impl Node {
             return Ok(());
         }
         Err(Error::new(subject, String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// `ip` in a pod, for setting up.
+    pub(crate) fn ip_of_pod(&self, number: usize, arguments: &str) -> Result<()> {
+        let name = self.pods[number].path().file_name().unwrap_or_default().to_string_lossy();
+        self.ip(&format!("-n {name} {arguments}"))
+    }
+
+    /// Starts a program inside the node that ends with it.
+    pub(crate) fn keep(&self, command: Command) -> Result<()> {
+        self.keep_inside(&self.space, command)
+    }
+
+    /// The same in one of its pods.
+    pub(crate) fn keep_in_pod(&self, number: usize, command: Command) -> Result<()> {
+        self.keep_inside(&self.pods[number], command)
+    }
+
+    fn keep_inside(&self, space: &Netns, mut command: Command) -> Result<()> {
+        let subject = command.get_program().to_string_lossy().into_owned();
+        command.env("PATH", &self.path).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = space.run(|| command.spawn()).about("node")?.about(subject)?;
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        Ok(())
     }
 
     /// Turns IPv6 off for interfaces to come in a pod: five hundred new ones that look for routers
@@ -164,6 +193,17 @@ impl Node {
     /// Where plugins keep what must not outlive a boot.
     pub(crate) fn run_dir(&self) -> PathBuf {
         PathBuf::from("/run").join(self.dir.file_name().unwrap_or_default())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for child in kept {
+            // One that has ended by itself is what is wanted.
+            let _ended = child.kill();
+            let _status = child.wait();
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::config::{GATEWAY, NETWORK, PREFIX, bridge, network};
 use super::player::Player;
-use super::{OURS, PEER, Stage, Team};
+use super::{OURS, PEER, Stage, Team, leases};
 use crate::error::Result;
 use crate::invoke::Verb;
 use crate::node::{Node, Site};
 use crate::race::{Compare, Racer, Scenario, race};
 use serde_json::{Value, json};
+use std::path::Path;
 
 const VERBS: [Verb; 3] = [Verb::Add, Verb::Check, Verb::Del];
 
@@ -16,10 +17,13 @@ pub(crate) struct Contest {
     /// The plugin's name, and the scenario's.
     pub(crate) name: &'static str,
     title: &'static str,
+    rounds: usize,
+    /// A program that it needs; empty for none.
+    program: &'static str,
     /// Arguments of `ip link add` that show whether the kernel can do it; empty where every one can.
     kernel: &'static str,
-    /// Makes a node ready, once.
-    ready: fn(&Node) -> Result<()>,
+    /// Makes a node ready for the plugins in a directory, once.
+    ready: fn(&Node, &Path) -> Result<()>,
     /// Makes the pod ready before each ADD; not measured.
     renew: Option<fn(&Node) -> Result<()>>,
     /// The plugin's configuration.
@@ -28,12 +32,22 @@ pub(crate) struct Contest {
 
 /// An interface plugin, whose pods are empty before ADD.
 const fn interface(name: &'static str, title: &'static str, config: fn(&Node) -> Value) -> Contest {
-    Contest { name, title, kernel: "", ready: lan, renew: None, config }
+    let (rounds, program, kernel) = (20, "", "");
+    Contest {
+        name,
+        title,
+        rounds,
+        program,
+        kernel,
+        ready: |node, _| lan(node),
+        renew: None,
+        config,
+    }
 }
 
 /// A plugin that stands behind another one: the pod is attached before each ADD.
 const fn chained(name: &'static str, title: &'static str, config: fn(&Node) -> Value) -> Contest {
-    Contest { name, title, kernel: "", ready: |_| Ok(()), renew: Some(wired), config }
+    Contest { ready: |_, _| Ok(()), renew: Some(wired), ..interface(name, title, config) }
 }
 
 /// All of them, in the order in which they are measured.
@@ -88,7 +102,7 @@ pub(crate) const CONTESTS: &[Contest] = &[
         ..chained("vrf", "vrf", |node| behind(node, "vrf", json!({ "vrfname": "blue" })))
     },
     Contest {
-        ready: flannel_subnet,
+        ready: |node, _| flannel_subnet(node),
         ..interface("flannel", "flannel with bridge and host-local", |node| {
             let delegate = bridge(node);
             json!({
@@ -99,11 +113,23 @@ pub(crate) const CONTESTS: &[Contest] = &[
             })
         })
     },
+    Contest {
+        // A lease takes the reference's daemon long, and every round is one.
+        rounds: 6,
+        program: leases::SERVER,
+        ready: leases::ready,
+        ..interface("dhcp", "macvlan with dhcp", leases::config)
+    },
 ];
 
 impl Contest {
     /// Why it cannot be measured here, if it cannot.
     pub(crate) fn barrier(&self, site: &Site) -> Result<Option<String>> {
+        let dirs = site.path();
+        let installed = |dir: &str| Path::new(dir).join(self.program).is_file();
+        if !self.program.is_empty() && !dirs.split(':').any(installed) {
+            return Ok(Some(format!("not measured, {} is not installed", self.program)));
+        }
         if self.kernel.is_empty() {
             return Ok(None);
         }
@@ -118,8 +144,8 @@ impl Contest {
         if !team.dir.join(self.name).is_file() {
             return Ok(None);
         }
-        let player = stage.player(team, team.name, 1, self.config)?.renewed_by(self.renew);
-        (self.ready)(player.node())?;
+        let player = stage.player(team, team.name, 2, self.config)?.renewed_by(self.renew);
+        (self.ready)(player.node(), &team.dir)?;
         Ok(Some(player))
     }
 
@@ -143,7 +169,7 @@ impl Contest {
             Some(barrier) => notes.push(barrier),
             None => {
                 let mut racers = self.racers(stage, &mut notes)?;
-                rows = race(&mut racers, &VERBS, stage.options.rounds(20))?;
+                rows = race(&mut racers, &VERBS, stage.options.rounds(self.rounds))?;
             }
         }
         Ok(Scenario { name: self.name, title, rows, compare, notes })
@@ -177,10 +203,9 @@ fn wired(node: &Node) -> Result<()> {
     ))?;
     node.ip("link set veth0 up")?;
     node.ip(&format!("address add {GATEWAY}/{PREFIX} dev veth0"))?;
-    let name = node.pod(0).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    node.ip(&format!("-n {name} link set eth0 up"))?;
-    node.ip(&format!("-n {name} address add 10.64.0.2/{PREFIX} dev eth0"))?;
-    node.ip(&format!("-n {name} route add default via {GATEWAY}"))
+    node.ip_of_pod(0, "link set eth0 up")?;
+    node.ip_of_pod(0, &format!("address add 10.64.0.2/{PREFIX} dev eth0"))?;
+    node.ip_of_pod(0, &format!("route add default via {GATEWAY}"))
 }
 
 /// A configuration with the result of [`wired`].

@@ -6,6 +6,7 @@ mod contest;
 pub(crate) mod cost;
 mod flat;
 mod floored;
+mod leases;
 mod plain;
 mod player;
 
