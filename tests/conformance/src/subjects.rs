@@ -1,8 +1,12 @@
 //! The plugins of the bundle with the configurations that enter the table.
 
+mod flannel;
 mod podlinks;
+mod vrf;
 
+pub use flannel::flannel_dual;
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
+pub use vrf::vrf;
 
 use crate::maker::Maker;
 use crate::subject::{Needs, Repeat, Subject, Wiring};
@@ -32,6 +36,8 @@ macro_rules! each_subject {
             dummy_dual,
             host_device_dual,
             tap_dual,
+            vrf,
+            flannel_dual,
         }
     };
 }

@@ -217,4 +217,6 @@ meet!(
     dummy_dual,
     host_device_dual,
     tap_dual,
+    vrf,
+    flannel_dual,
 );

@@ -19,6 +19,8 @@ pub enum Drift {
     MacChanged,
     /// The pod's interface gets another MTU.
     MtuChanged,
+    /// The pod's interface is taken out of its VRF.
+    VrfLeft,
     /// The node's end of the veth is set down.
     HostLinkDown,
     /// The node's end of the veth is taken off its bridge.
@@ -56,6 +58,7 @@ impl Drift {
                 drop(pod.ip(&format!("link set {ifname} address 02:00:00:00:00:99")));
             }
             Drift::MtuChanged => drop(pod.ip(&format!("link set {ifname} mtu 1333"))),
+            Drift::VrfLeft => drop(pod.ip(&format!("link set {ifname} nomaster"))),
             Drift::HostLinkDown => {
                 drop(lab.node().ip(&format!("link set {} down", on_node("veth"))))
             }
