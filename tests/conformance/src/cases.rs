@@ -115,6 +115,8 @@ table! {
             "VERSION lists the versions, in a document of the version asked",
         every_version_of_the_specification Specification []
             "results have the form of each version that is supported",
+        errors_in_the_version_asked Specification []
+            "documents of errors have the configuration's version, too",
         verbs_younger_than_the_version Specification [Older]
             "verbs that the configuration's version does not have are refused",
     }

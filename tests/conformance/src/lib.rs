@@ -83,6 +83,7 @@ macro_rules! enter {
             status_without_a_program,
             version_answers_in_the_version_asked,
             every_version_of_the_specification,
+            errors_in_the_version_asked,
             verbs_younger_than_the_version,
             bad_json,
             unknown_version,

@@ -186,21 +186,30 @@ impl<'s> Trial<'s> {
         }
     }
 
-    /// Demands a failure with this code, in one document of the version `version`. The messages of
-    /// podloom's plugins name `about`.
+    /// Demands a failure with this code. The messages of podloom's plugins name `about`, and their
+    /// documents are of the version `version`; of others a case of its own demands that.
     ///
     /// # Panics
     /// When the outcome is anything else.
     #[track_caller]
     pub fn refused(&self, outcome: &Outcome, code: u64, about: &str, version: &str) {
-        if self.subject.maker.is_podloom() {
-            self.refused_naming(outcome, code, about);
-            assert!(!outcome.msg().contains('\n'), "the message has several lines: {outcome}");
-        } else {
-            self.refused_naming(outcome, code, "");
+        if !self.subject.maker.is_podloom() {
+            return self.refused_naming(outcome, code, "");
         }
-        let doc = outcome.error();
-        assert_eq!(doc["cniVersion"], version, "{}: {outcome}", self.subject.name);
+        self.refused_naming(outcome, code, about);
+        assert!(!outcome.msg().contains('\n'), "the message has several lines: {outcome}");
+        self.of_version(&outcome.error(), version, &outcome.what);
+    }
+
+    /// Demands that a document is of this version.
+    ///
+    /// # Panics
+    /// When it is of another, or does not say.
+    #[track_caller]
+    pub fn of_version(&self, document: &Value, version: &str, what: &str) {
+        let told = &document["cniVersion"];
+        let name = self.subject.name;
+        assert!(told == version, "{name}: {what}: cniVersion is {told}, not {version}: {document}");
     }
 
     /// Demands a failure with this code, whose message names `about`, whoever made the plugin.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 pub(crate) fn add_and_del(subject: &Subject) {
     let trial = Trial::new(subject, "add-del");
     let result = trial.add(&trial.a).ok();
-    assert_eq!(result["cniVersion"], trial.version().as_str(), "{}: {result}", subject.name);
+    trial.of_version(&result, trial.version().as_str(), "ADD");
     let state = trial.state();
     let added = trial.before().node().diff(state.node()).added;
     for text in subject.makes {

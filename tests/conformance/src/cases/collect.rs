@@ -55,10 +55,15 @@ pub(crate) fn gc_needs_a_list(subject: &Subject) {
     let state = trial.state();
     let key = "cni.dev/valid-attachments";
     let without = trial.plugin().node_verb("GC", &trial.conf());
-    trial.refused(&without, 7, key, trial.version().as_str());
+    trial.refused(&without, trial.own(7), key, trial.version().as_str());
     let mut conf = trial.conf();
     conf[key] = json!([{"containerID": 5}]);
-    trial.refused(&trial.plugin().node_verb("GC", &conf), 6, key, trial.version().as_str());
+    trial.refused(
+        &trial.plugin().node_verb("GC", &conf),
+        trial.own(6),
+        key,
+        trial.version().as_str(),
+    );
     trial.same(&state, "GC without a list");
 }
 

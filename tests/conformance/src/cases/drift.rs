@@ -34,6 +34,6 @@ pub(crate) fn check_needs_prev_result(subject: &Subject) {
     let state = trial.state();
     let conf = trial.a.with("/prevResult", Value::Null);
     let outcome = trial.plugin().attachment("CHECK", &trial.a.pod, subject.ifname, &conf);
-    trial.refused(&outcome, 7, "prevResult", trial.version().as_str());
+    trial.refused(&outcome, trial.own(7), "prevResult", trial.version().as_str());
     trial.same(&state, "CHECK without prevResult");
 }

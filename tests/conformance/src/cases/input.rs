@@ -33,8 +33,9 @@ pub(crate) fn bad_json(subject: &Subject) {
         if subject.maker.is_podloom() {
             trial.refused(&outcome, 6, "configuration", "1.1.0");
         } else {
-            // Which version it asks for cannot be told from it.
-            trial.refused_naming(&outcome, 6, "");
+            // null is no configuration, or an empty one.
+            let code = outcome.code();
+            assert!([6, 7].contains(&code), "{}: the code is not 6: {outcome}", subject.name);
         }
     }
     trial.nothing_left("bad JSON");

@@ -10,7 +10,7 @@ pub(crate) fn version_answers_in_the_version_asked(subject: &Subject) {
     let unknown = subject.maker.is_podloom().then_some("1.7.0");
     for asked in all.iter().copied().chain(unknown) {
         let answer = trial.plugin().version(asked).ok();
-        assert_eq!(answer["cniVersion"], asked, "{}: {answer}", subject.name);
+        trial.of_version(&answer, asked, &format!("VERSION with {asked}"));
         let told = answer["supportedVersions"].as_array().cloned().unwrap_or_default();
         // Others may speak versions that are not known here.
         let missing = all.iter().find(|version| !told.contains(&json!(version)));
@@ -32,7 +32,7 @@ pub(crate) fn every_version_of_the_specification(subject: &Subject) {
             continue;
         }
         let result = trial.plugin().add(&trial.a.pod, subject.ifname, &conf).ok();
-        assert_eq!(result["cniVersion"], version.as_str(), "{}: {result}", subject.name);
+        trial.of_version(&result, version.as_str(), "ADD");
         shape(version, &result);
         if version.has_check() {
             trial.plugin().check(&trial.a.pod, subject.ifname, &conf, &result).ok();
@@ -84,6 +84,18 @@ fn keys(object: &Value, allowed: &[&str]) {
     for key in object.as_object().expect("an object").keys() {
         assert!(allowed.contains(&key.as_str()), "{key} is of another version: {object}");
     }
+}
+
+/// An error that has nothing to do with the version, which was read before it.
+pub(crate) fn errors_in_the_version_asked(subject: &Subject) {
+    let trial = Trial::new(subject, "error-versions");
+    for version in subject.versions() {
+        let conf = trial.a.of_version(*version);
+        let plugin = trial.plugin().env("CNI_CONTAINERID", "../x");
+        let outcome = plugin.add(&trial.a.pod, subject.ifname, &conf);
+        trial.of_version(&outcome.error(), version.as_str(), "ADD with a bad container ID");
+    }
+    trial.nothing_left("errors");
 }
 
 pub(crate) fn verbs_younger_than_the_version(subject: &Subject) {
