@@ -112,6 +112,21 @@ fn nothing_that_ships_depends_on_the_lab() {
     }
 }
 
+/// It is the lab, for authors of other plugins; no plugin and no runtime runs it.
+#[test]
+fn one_program_of_the_tests_ships() {
+    let dev = read(&root().join("dev"));
+    let list = dev.lines().find_map(|line| line.strip_prefix("PROGRAMS=\"")).unwrap_or_default();
+    let tests = members().into_values().filter(|member| member.dir.starts_with("tests/"));
+    let bins: Vec<PathBuf> = tests.map(|member| root().join(member.dir).join("src/bin")).collect();
+    let of_tests = |program: &&str| {
+        bins.iter()
+            .any(|dir| dir.join(program).is_dir() || dir.join(format!("{program}.rs")).is_file())
+    };
+    let programs = list.trim_end_matches('"').split(' ');
+    assert_eq!(programs.filter(of_tests).collect::<Vec<_>>(), ["podloom-conformance"]);
+}
+
 #[test]
 fn files_stay_readable_in_one_sitting() {
     // Generated, and read as `proto/v1.proto`.
