@@ -23,6 +23,8 @@ const PLUGINS: &[&str] = &[
     "host-local",
     "static",
     "portmap",
+    "firewall",
+    "sbr",
     "loopback",
     "vrf",
     "flannel",

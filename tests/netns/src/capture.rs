@@ -2,7 +2,7 @@
 
 use crate::enter::Ns;
 use crate::probe::ready;
-use nix::sys::socket::{LinkAddr, recvfrom};
+use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, sendto};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
@@ -51,6 +51,22 @@ impl Ns {
         let shared = Arc::clone(&frames);
         let thread = self.thread(move || collect(&socket, &stopped, &shared));
         Capture { frames, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Sends a frame by one of the namespace's links, as it is.
+    ///
+    /// # Panics
+    /// When there is no such link, or the kernel refuses.
+    pub fn send_frame(&self, link: &str, bytes: &[u8]) {
+        self.run(|| {
+            let all = nix::ifaddrs::getifaddrs().expect("the links");
+            let of_link = all.filter(|entry| entry.interface_name == link);
+            let to = of_link.filter_map(|entry| entry.address?.as_link_addr().copied()).next();
+            let to = to.unwrap_or_else(|| panic!("{}: no link {link}", self.name()));
+            let socket = Socket::new(Domain::PACKET, Type::RAW, None).expect("a packet socket");
+            let sent = sendto(socket.as_raw_fd(), bytes, &to, MsgFlags::empty());
+            sent.unwrap_or_else(|e| panic!("{}: a frame by {link}: {e}", self.name()));
+        });
     }
 }
 

@@ -50,7 +50,7 @@ fn fault(error: dbus::Error) -> Error {
         .with_details("see whether it runs (firewall-cmd --state), or choose another backend")
 }
 
-/// Asks about each address; what is refused goes to `refused`, which takes the daemon's words.
+/// Asks about each address; `answered` judges the daemon's words.
 fn each(
     member: &str,
     zone: &str,
@@ -71,7 +71,7 @@ fn each(
     Ok(())
 }
 
-fn begins_with(text: &str, words: &[&str]) -> bool {
+fn mentions(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
@@ -92,10 +92,10 @@ fn refused(zone: &str, ip: IpAddr, name: &str, text: &str) -> Error {
     error.with_details("`firewall-cmd --get-zones` lists the zones there are")
 }
 
-/// Makes the addresses sources of the zone. One that is in another zone stays there.
+/// Makes the addresses sources of the zone. One that is in another zone is refused.
 pub(super) fn admit(zone: &str, addresses: &[IpAddr]) -> Result<()> {
     each("addSource", zone, addresses, |ip, answer| match answer {
-        Answer::Refused { text, .. } if begins_with(&text, &ALREADY) => Ok(()),
+        Answer::Refused { text, .. } if mentions(&text, &ALREADY) => Ok(()),
         Answer::Refused { name, text } => Err(refused(zone, ip, &name, &text)),
         Answer::Done(_) => Ok(()),
     })
@@ -115,7 +115,7 @@ pub(super) fn dismiss(zone: &str, addresses: &[IpAddr]) -> Result<()> {
 }
 
 fn is_gone(name: &str, text: &str) -> bool {
-    is_nobody(name) || begins_with(text, &NOT_THERE) || begins_with(text, &["INVALID_ZONE"])
+    is_nobody(name) || mentions(text, &NOT_THERE) || mentions(text, &["INVALID_ZONE"])
 }
 
 pub(super) fn check(zone: &str, addresses: &[IpAddr]) -> Result<()> {

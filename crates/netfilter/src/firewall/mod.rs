@@ -210,7 +210,11 @@ pub fn check(wish: &Wish<'_>) -> Result<()> {
             Backend::Nftables => nftables::check_bridge(isolation.bridge, isolation.policy)?,
             _ => iptables::check_bridge(wish.addresses, isolation.bridge, isolation.policy)?,
         }
-        if let (Policy::Isolated, Some(port)) = (isolation.policy, isolation.port) {
+        // The reference knows nothing of ports.
+        let is_ours = || State::of_node().rules(&wish.owner).map(|rules| rules.is_some());
+        if let (Policy::Isolated, Some(port)) = (isolation.policy, isolation.port)
+            && is_ours()?
+        {
             frames::check(&wish.owner, port)?;
         }
     }

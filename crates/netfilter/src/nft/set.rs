@@ -78,6 +78,13 @@ const FLAG_MAP: u32 = 8;
 /// `NFT_DATA_VERDICT`: the type of a verdict map's data.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
 
+/// User data of a set by which `nft` knows that keys are not in network order: entry 0, 4 bytes, 1
+/// in machine order.
+const HOST_ORDER: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
+
 impl Set<'_> {
     pub(crate) fn write(&self, w: &mut Writer, id: u32) {
         w.string(1, self.at.table);
@@ -96,6 +103,9 @@ impl Set<'_> {
             }
         }
         w.be32(10, id);
+        if self.key == DataType::LINK_NAME {
+            w.raw(13, &HOST_ORDER);
+        }
     }
 }
 
