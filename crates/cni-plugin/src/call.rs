@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Call {
     /// The network configuration.
     pub conf: NetConf,
+    /// The configuration as received, for what [`NetConf`] no longer tells.
+    pub input: Vec<u8>,
     /// `CNI_CONTAINERID`.
     pub container_id: ContainerId,
     /// `CNI_IFNAME`.

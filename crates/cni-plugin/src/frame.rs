@@ -153,7 +153,7 @@ pub(crate) fn answer<P: Plugin>(
         )
         .with_details(format!("the configuration has cniVersion {}", conf.version)));
     }
-    let guarded = std::panic::AssertUnwindSafe(|| perform::<P>(verb, conf, environment));
+    let guarded = std::panic::AssertUnwindSafe(|| perform::<P>(verb, conf, environment, input));
     std::panic::catch_unwind(guarded).unwrap_or_else(|_| {
         Err(Error::new(Code::Internal, format!("{verb}: a defect of this plugin ended it"))
             .with_details("the message and place are on standard error; please report them"))
@@ -164,18 +164,19 @@ fn perform<P: Plugin>(
     verb: Verb,
     conf: NetConf,
     environment: &Environment,
+    input: Vec<u8>,
 ) -> Result<Option<Value>> {
     let nothing = |()| None;
     match verb {
         Verb::Add => {
             let version = conf.version;
-            let call = call(verb, conf, environment)?;
+            let call = call(verb, conf, environment, input)?;
             let told = P::add(&call)?.to_value(version);
             told.map(Some).map_err(|unsayable| undone::<P>(&call, unsayable))
         }
-        Verb::Del => P::del(&call(verb, conf, environment)?).map(nothing),
+        Verb::Del => P::del(&call(verb, conf, environment, input)?).map(nothing),
         Verb::Check => {
-            let call = call(verb, conf, environment)?;
+            let call = call(verb, conf, environment, input)?;
             call.prev_result()?;
             P::check(&call).map(nothing)
         }
@@ -251,13 +252,14 @@ fn path(environment: &Environment) -> Result<Vec<PathBuf>> {
     Ok(text.split(':').filter(|d| !d.is_empty()).map(PathBuf::from).collect())
 }
 
-fn call(verb: Verb, conf: NetConf, environment: &Environment) -> Result<Call> {
+fn call(verb: Verb, conf: NetConf, environment: &Environment, input: Vec<u8>) -> Result<Call> {
     let container_id = ContainerId::parse(&environment.text("CNI_CONTAINERID")?)?;
     let ifname = IfName::parse(&environment.text("CNI_IFNAME")?)?;
     let args = Args::parse(&environment.text("CNI_ARGS")?)?;
     let netns_path = environment.text("CNI_NETNS")?;
     let netns = pod(verb, &netns_path, environment)?;
-    Ok(Call { conf, container_id, ifname, netns, netns_path, args, path: path(environment)? })
+    let path = path(environment)?;
+    Ok(Call { conf, input, container_id, ifname, netns, netns_path, args, path })
 }
 
 /// Opens the pod's namespace. ADD and CHECK need it to be one, and not the plugin's own; for DEL

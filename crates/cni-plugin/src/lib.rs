@@ -11,6 +11,7 @@ mod call;
 pub mod delegate;
 mod frame;
 pub mod ipam;
+mod known;
 mod log;
 pub mod owner;
 mod undo;
@@ -18,6 +19,7 @@ pub mod verify;
 
 pub use call::{Call, NodeCall};
 pub use frame::{Plugin, run};
+pub use known::Known;
 pub use log::log;
 pub use owner::{Gate, Owner};
 pub use undo::Undo;

@@ -40,6 +40,7 @@ impl Scripted {
         });
         Call {
             conf: NetConf::from_value(conf).expect("configuration"),
+            input: Vec::new(),
             container_id: ContainerId::parse("pod").expect("id"),
             ifname: IfName::parse("eth0").expect("name"),
             netns: None,

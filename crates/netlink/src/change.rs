@@ -15,6 +15,8 @@ pub struct Change<'a> {
     pub up: Option<bool>,
     /// Takes all packets, or only its own.
     pub promiscuous: Option<bool>,
+    /// Takes all multicast packets, or only those of its groups.
+    pub all_multicast: Option<bool>,
     /// A new name; the link must be down.
     pub name: Option<&'a str>,
     /// A new alias; empty takes it away.
@@ -23,6 +25,8 @@ pub struct Change<'a> {
     pub mac: Option<Mac>,
     /// A new MTU, in bytes.
     pub mtu: Option<u32>,
+    /// A new length of the queue for what it sends, in packets.
+    pub queue_length: Option<u32>,
     /// Joins the bridge with this index; 0 leaves.
     pub master: Option<u32>,
     /// Bridge port settings; the link must be a port already or become one with this request.
@@ -37,7 +41,11 @@ impl Change<'_> {
     fn message(&self, index: u32) -> LinkMessage {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        let flags = [(LinkFlags::Up, self.up), (LinkFlags::Promisc, self.promiscuous)];
+        let flags = [
+            (LinkFlags::Up, self.up),
+            (LinkFlags::Promisc, self.promiscuous),
+            (LinkFlags::Allmulti, self.all_multicast),
+        ];
         for (flag, wanted) in flags {
             if let Some(on) = wanted {
                 message.header.change_mask |= flag;
@@ -55,6 +63,7 @@ impl Change<'_> {
         list.extend(self.alias.map(|alias| LinkAttribute::IfAlias(alias.to_owned())));
         list.extend(self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         list.extend(self.mtu.map(LinkAttribute::Mtu));
+        list.extend(self.queue_length.map(LinkAttribute::TxQueueLen));
         list.extend(self.master.map(LinkAttribute::Controller));
         list.extend(self.namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
         list.extend(self.link_local.map(|on| {

@@ -31,6 +31,10 @@ pub struct Link {
     pub running: bool,
     /// Whether it was set to take all packets (IFF_PROMISC).
     pub promiscuous: bool,
+    /// Whether it was set to take all multicast packets (IFF_ALLMULTI).
+    pub all_multicast: bool,
+    /// Length of the queue for what it sends, in packets.
+    pub queue_length: u32,
     /// Whether it is the loopback interface.
     pub loopback: bool,
     /// The index of the bridge, bond or VRF it belongs to.
@@ -82,6 +86,8 @@ pub enum Kind {
     Tun,
     /// A device that gives its members a routing table of their own.
     Vrf,
+    /// An intermediate functional block: sends what others are redirected to it, later.
+    Ifb,
     /// A device of no link type: hardware, or the loopback interface.
     Device,
     /// Any other link type, by the kernel's name.
@@ -99,6 +105,7 @@ impl Kind {
             "dummy" => Kind::Dummy,
             "tun" => Kind::Tun,
             "vrf" => Kind::Vrf,
+            "ifb" => Kind::Ifb,
             "" => Kind::Device,
             _ => Kind::Other(name),
         }
@@ -116,6 +123,7 @@ impl fmt::Display for Kind {
             Kind::Dummy => "dummy",
             Kind::Tun => "tun",
             Kind::Vrf => "vrf",
+            Kind::Ifb => "ifb",
             Kind::Device => "device",
             Kind::Other(name) => name,
         })
@@ -137,6 +145,8 @@ impl Link {
             up: has(libc::IFF_UP),
             running: has(libc::IFF_RUNNING),
             promiscuous: has(libc::IFF_PROMISC),
+            all_multicast: has(libc::IFF_ALLMULTI),
+            queue_length: 0,
             loopback: has(libc::IFF_LOOPBACK),
             master: None,
             peer: None,
@@ -153,6 +163,7 @@ impl Link {
                 libc::IFLA_IFALIAS => link.alias = text_of(value),
                 libc::IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
                 libc::IFLA_MTU => link.mtu = u32_of(value),
+                libc::IFLA_TXQLEN => link.queue_length = u32_of(value),
                 libc::IFLA_MASTER => link.master = Some(u32_of(value)),
                 libc::IFLA_LINK => link.peer = Some(u32_of(value)).filter(|n| *n != 0),
                 libc::IFLA_LINK_NETNSID => link.peer_elsewhere = true,

@@ -63,11 +63,23 @@ impl Socket {
         op: impl Fn() -> String,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T> {
+        let found = self.ask(request, 0, &op, read)?;
+        found.ok_or_else(|| Error::local(op(), "the kernel's answer was not understood"))
+    }
+
+    /// As [`Socket::get`] for a question that the kernel may not answer, although it is none to refuse.
+    pub(crate) fn ask<T>(
+        &mut self,
+        request: &Request,
+        flags: u16,
+        op: impl Fn() -> String,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
         // The acknowledgement marks the end whether or not there was an answer.
-        self.send(request, NLM_F_ACK, &op)?;
+        self.send(request, NLM_F_ACK | flags, &op)?;
         let mut found = None;
         self.receive(&op, |_, body| found = read(body))?;
-        found.ok_or_else(|| Error::local(op(), "the kernel's answer was not understood"))
+        Ok(found)
     }
 
     /// Sends a question with many answers and collects what `read` makes of them.

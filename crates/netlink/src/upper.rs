@@ -83,6 +83,16 @@ impl Netlink {
         self.create(message, || format!("create ipvlan {}", place.name))
     }
 
+    /// Makes an intermediate functional block; it stays down.
+    ///
+    /// # Errors
+    /// With EEXIST if the name is taken, and when the kernel refuses.
+    pub fn create_ifb(&self, place: &Place<'_>) -> Result<()> {
+        let mut message = place.message();
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
+        self.create(message, || format!("create ifb {}", place.name))
+    }
+
     /// Makes a link that drops what is sent to it; it stays down.
     ///
     /// # Errors

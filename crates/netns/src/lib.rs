@@ -196,6 +196,11 @@ impl Netns {
         &self.path
     }
 
+    /// What tells it from every other namespace while it lives: device and inode.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
     /// Whether both are the same namespace, by device and inode.
     pub fn same_as(&self, other: &Netns) -> bool {
         self.identity == other.identity

@@ -41,6 +41,12 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::NotFound { .. })
     }
+
+    /// Whether the kernel does not let anybody do this: read what is an order and has no value, or
+    /// write what it only tells.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 impl fmt::Display for Error {
@@ -103,6 +109,14 @@ pub fn interface(family: Family, interface: &str, leaf: &str) -> String {
     format!("net/{family}/conf/{interface}/{leaf}")
 }
 
+/// `key` with slashes between its parts, whichever way it is written.
+///
+/// # Errors
+/// [`Error::InvalidKey`] when it names nothing below `net`.
+pub fn canonical(key: &str) -> Result<String> {
+    with_slashes(key)
+}
+
 /// The value of `key`, without the line end.
 ///
 /// # Errors
@@ -129,11 +143,12 @@ pub fn write(key: &str, value: &str) -> Result<bool> {
     let path = path(&key);
     let mut buffer = [0_u8; 256];
     // One read is enough for a comparison: a value that is longer is different.
-    let had = File::open(&path)
-        .and_then(|mut file| file.read(&mut buffer))
-        .map_err(|cause| fault(&key, None, cause))?;
-    if buffer[..had].trim_ascii_end() == value.as_bytes() {
-        return Ok(false);
+    match File::open(&path).and_then(|mut file| file.read(&mut buffer)) {
+        Ok(had) if buffer[..had].trim_ascii_end() == value.as_bytes() => return Ok(false),
+        Ok(_) => {}
+        // An order to the kernel (`net/ipv4/route/flush`) has no value.
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(cause) => return Err(fault(&key, None, cause)),
     }
     File::options()
         .write(true)

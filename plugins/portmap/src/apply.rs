@@ -5,14 +5,13 @@ use crate::config::Config;
 use crate::flows;
 use crate::plan::{Leaving, Plan};
 use crate::rules::{self, Place, Removed};
-use cni_plugin::{NodeCall, Undo};
+use cni_plugin::{Known, NodeCall, Undo};
 use cni_types::{Code, Error, Result};
 use netfilter::hostport::registry::{Granted, Held, Registry};
 use netfilter::hostport::{Backend, Family, Forward, Iptables, Mapping, Nftables, Owner, chain};
 use netlink::Netlink;
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 pub(crate) fn add(plan: &Plan) -> Result<()> {
     let registry = Registry::of_node();
@@ -132,8 +131,8 @@ pub(crate) fn gc(call: &NodeCall) -> Result<()> {
     let mut errors = Vec::new();
     let mut removed = Removed::new();
     let keep = |id: &str, ifname: &str| is_valid(call, id, Some(ifname));
-    let cache = KnownContainers::read();
-    let keep_unknown = |id: &str| is_valid(call, id, None) || cache.may_know(id);
+    let known = Known::read();
+    let keep_unknown = |id: &str| is_valid(call, id, None) || known.may_have_container(id);
     if let Ok(mut nft) = Nftables::open() {
         match nft.collect(network, &keep, &keep_unknown) {
             Ok(gone) => removed.extend(gone),
@@ -183,31 +182,6 @@ fn chains_to_keep(call: &NodeCall) -> HashSet<String> {
         chains.insert(chain::interface_chain(&owner));
     }
     chains
-}
-
-/// The containers that the runtime's result cache knows, in any network.
-///
-/// A rule of the reference in nftables does not tell its network. What is not valid in this one
-/// may be in another; it is taken for dead only if no attachment of its container is recorded.
-struct KnownContainers(Option<Vec<String>>);
-
-impl KnownContainers {
-    fn read() -> KnownContainers {
-        let dir = std::env::var_os("PODLOOM_CACHE_DIR").filter(|dir| !dir.is_empty());
-        let dir = dir.map_or_else(|| PathBuf::from("/var/lib/cni"), PathBuf::from).join("results");
-        let names = std::fs::read_dir(dir).ok().map(|entries| {
-            entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
-        });
-        KnownContainers(names)
-    }
-
-    /// Without a cache anything may be known.
-    fn may_know(&self, id: &str) -> bool {
-        self.0.as_ref().is_none_or(|names| {
-            // <network>-<container>-<interface>
-            names.iter().any(|name| name.contains(&format!("-{id}-")))
-        })
-    }
 }
 
 pub(crate) fn status(config: &Config) -> Result<()> {

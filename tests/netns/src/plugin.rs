@@ -99,6 +99,12 @@ impl<'l> Plugin<'l> {
         self
     }
 
+    /// With a directory over the machine's, for what the plugin reads there.
+    pub fn with_dir(mut self, source: PathBuf, target: &str) -> Self {
+        self.over.push((source, PathBuf::from(target)));
+        self
+    }
+
     /// With an empty directory over this one, so that the programs in it are not installed.
     pub fn hiding(mut self, dir: &str) -> Self {
         let empty = self.lab.root().join("empty");
