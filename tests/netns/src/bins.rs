@@ -26,6 +26,8 @@ const PLUGINS: &[&str] = &[
     "firewall",
     "sbr",
     "loopback",
+    "tuning",
+    "bandwidth",
     "vrf",
     "flannel",
 ];
