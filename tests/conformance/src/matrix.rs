@@ -1,8 +1,10 @@
 //! All subjects times all cases, with the reference plugins beside podloom's: `docs/conformance.md`.
 
 mod page;
+mod record;
 
 pub use page::{Listed, listed};
+pub use record::Record;
 
 use crate::cases::{CASES, Case};
 use crate::error::Result;
@@ -48,43 +50,66 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SWEEP: u32 = 10;
 
 impl Matrix {
-    /// Puts all cases to all subjects, `jobs` at a time, and to the plugins in `reference`. `tell`
-    /// gets a line for each subject that is done.
+    /// Puts all cases to all subjects, `jobs` at a time, and to the plugins in `reference`, but for
+    /// those that `record` has. `tell`
+    /// gets a line now and then.
     ///
     /// # Errors
-    /// When there are no plugins in `reference`.
-    pub fn make(reference: &Path, jobs: usize, tell: &(dyn Fn(&str) + Sync)) -> Result<Matrix> {
+    /// When there are no plugins in `reference`, or the record cannot be written.
+    pub fn make(
+        reference: &Path,
+        record: &Record,
+        jobs: usize,
+        tell: &(dyn Fn(&str) + Sync),
+    ) -> Result<Matrix> {
         let name = page::self_description(&reference.join("bridge"))?;
         let pairs: Vec<_> = crate::subjects::all()
             .into_iter()
             .map(|subject| Subject { sweep: subject.sweep.max(SWEEP), ..subject })
             .map(|subject| Ok((subject, of_reference(&subject, reference)?)))
             .collect::<Result<_>>()?;
+        let all = pairs.len() * CASES.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::new());
+        let put = |number: usize| {
+            let (subject, case) = (number / CASES.len(), number % CASES.len());
+            let (ours, theirs) = &pairs[subject];
+            let cell = cell(&CASES[case], ours, theirs.as_ref(), record);
+            let mut done = done.lock().unwrap_or_else(|held| held.into_inner());
+            done.push((number, cell));
+            if done.len() % CASES.len() == 0 {
+                tell(&format!("{} of {all} cells", done.len()));
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..jobs.max(1) {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((ours, theirs)) = pairs.get(number) else { return };
-                        let cells = CASES.iter().map(|case| cell(case, ours, theirs.as_ref()));
-                        let row = Row { subject: ours.name, cells: cells.collect() };
-                        tell(ours.name);
-                        let mut done = done.lock().unwrap_or_else(|held| held.into_inner());
-                        done.push((number, row));
+                        if number >= all {
+                            return;
+                        }
+                        put(number);
                     }
                 });
             }
         });
         let mut done = done.into_inner().unwrap_or_else(|held| held.into_inner());
         done.sort_by_key(|(number, _)| *number);
-        Ok(Matrix { reference: name, rows: done.into_iter().map(|(_, row)| row).collect() })
+        let cells = done.into_iter().map(|(_, cell)| cell).collect::<Result<Vec<_>>>()?;
+        let mut cells = cells.into_iter();
+        let row = |(ours, _): &(Subject, _)| Row {
+            subject: ours.name,
+            cells: cells.by_ref().take(CASES.len()).collect(),
+        };
+        let rows = pairs.iter().map(row).collect();
+        Ok(Matrix { reference: name, rows })
     }
 }
 
-fn cell(case: &Case, ours: &Subject, reference: Option<&Subject>) -> Cell {
-    Cell { ours: judge(case, ours), reference: reference.map(|subject| judge(case, subject)) }
+fn cell(case: &Case, ours: &Subject, reference: Option<&Subject>, record: &Record) -> Result<Cell> {
+    let put = |subject: &Subject| record.of(case.name, subject, || judge(case, subject));
+    Ok(Cell { ours: put(ours)?, reference: reference.map(put).transpose()? })
 }
 
 /// The same subject with the reference's plugin, held to the specification; `None` where the
