@@ -161,16 +161,27 @@ fn roll_back(call: &Call, plugin: &PluginType) {
     log(doing, Delegate::run(plugin, Verb::Del, &call.path, &call.conf.document));
 }
 
+/// An IPAM plugin that tells a server of the release by the pod's own interface, so that its DEL is
+/// of no use once that is gone.
+const NEEDS_THE_LINK: &str = "dhcp";
+
 /// Starts the IPAM plugin for DEL without letting it begin, so that its start-up costs no time.
+///
+/// dhcp does its work at once, while the interface is there: it takes the address from the pod
+/// itself before it releases it.
 ///
 /// # Errors
 /// As [`start_add`].
 pub fn prepare_del(call: &Call) -> Result<PreparedDel<'_>> {
-    let child = match call.conf.ipam()? {
-        Some(plugin) => Some(Delegate::start(&plugin, Verb::Del, &call.path)?),
-        None => None,
+    let Some(plugin) = call.conf.ipam()? else {
+        return Ok(PreparedDel { call, child: None, done: Ok(()) });
     };
-    Ok(PreparedDel { call, child })
+    let mut child = Delegate::start(&plugin, Verb::Del, &call.path)?;
+    if plugin.as_str() != NEEDS_THE_LINK {
+        return Ok(PreparedDel { call, child: Some(child), done: Ok(()) });
+    }
+    child.feed(&call.conf.document)?;
+    Ok(PreparedDel { call, child: None, done: child.finish().map(drop) })
 }
 
 /// An IPAM DEL that waits for [`PreparedDel::release`].
@@ -179,6 +190,8 @@ pub fn prepare_del(call: &Call) -> Result<PreparedDel<'_>> {
 pub struct PreparedDel<'a> {
     call: &'a Call,
     child: Option<Delegate>,
+    /// What came of one that did not wait.
+    done: Result<()>,
 }
 
 impl PreparedDel<'_> {
@@ -187,7 +200,7 @@ impl PreparedDel<'_> {
     /// # Errors
     /// The IPAM plugin's own error.
     pub fn release(mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else { return self.done };
         child.feed(&self.call.conf.document)?;
         child.finish().map(drop)
     }

@@ -1,6 +1,8 @@
 //! Hardware addresses.
 
+use ipnetwork::IpNetwork;
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An Ethernet address.
@@ -15,6 +17,25 @@ impl Mac {
     /// Whether an interface may have it: neither a group address nor all zeros.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+
+    /// The link-local address that the kernel makes of it (RFC 4291, appendix A), with the prefix
+    /// length of all such.
+    pub fn link_local(self) -> IpNetwork {
+        let [a, b, c, d, e, f] = self.0;
+        let pair = |high, low| u16::from_be_bytes([high, low]);
+        let ip = Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            pair(a ^ 2, b),
+            pair(c, 0xff),
+            pair(0xfe, d),
+            pair(e, f),
+        );
+        // 64 bits is a valid prefix length.
+        IpNetwork::new(ip.into(), 64).unwrap_or_else(|_| IpNetwork::from(IpAddr::V6(ip)))
     }
 }
 
@@ -63,6 +84,12 @@ impl FromStr for Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_local_address_follows_from_the_hardware_address() {
+        let address = Mac([0xd2, 0xfe, 0x9e, 0xb4, 0x77, 0x1a]).link_local();
+        assert_eq!(address.to_string(), "fe80::d0fe:9eff:feb4:771a/64");
+    }
 
     #[test]
     fn every_way_to_write_one_is_read() {

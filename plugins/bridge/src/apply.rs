@@ -49,7 +49,8 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let links_now = Links {
         bridge: wait_for_gateway(&node, &bridge, site.as_ref())?,
         port: port_now,
-        pod: &pod.link,
+        // As the IPAM plugin left it: a DHCP server may have asked for another MTU.
+        pod: pod.netlink.expect_link(&pod.link.name)?,
         gateway: site.and_then(|site| site.link),
     };
     let result = links_now.result(call, plan);
@@ -97,19 +98,19 @@ fn begin<'a>(call: &'a Call, config: &Config) -> (Result<PreparedAdd<'a>>, Resul
 }
 
 /// The links of an attachment, in the order of the result.
-struct Links<'a> {
+struct Links {
     bridge: Link,
     port: Link,
-    pod: &'a Link,
+    pod: Link,
     gateway: Option<Link>,
 }
 
-impl Links<'_> {
+impl Links {
     fn result(&self, call: &Call, plan: Plan) -> CniResult {
         let mut interfaces = vec![
             interface(&self.bridge, ""),
             interface(&self.port, ""),
-            interface(self.pod, &call.netns_path),
+            interface(&self.pod, &call.netns_path),
         ];
         interfaces.extend(self.gateway.as_ref().map(|link| interface(link, "")));
         CniResult { interfaces, ips: plan.ips, routes: plan.routes, dns: plan.dns }

@@ -1,7 +1,7 @@
 //! ADD: the plan made real.
 
 use crate::config::Config;
-use crate::plan::{Plan, link_local, subnet};
+use crate::plan::{Plan, subnet};
 use cni_plugin::{Call, Undo, ipam, log};
 use cni_types::{CniResult, Result};
 use netfilter::masquerade::{self, Masquerade, Search};
@@ -95,7 +95,7 @@ fn enable_v6(call: &Call) -> Result<()> {
 fn configure_node(node: &Netlink, link: &Link, plan: &Plan) -> Result<()> {
     node.set_up(link.index)?;
     if let Some(mac) = link.mac.filter(|_| plan.has_v6()) {
-        node.add_address(link.index, link_local(mac), false)?;
+        node.add_address(link.index, mac.link_local(), false)?;
     }
     for address in plan.node_addresses() {
         node.add_address(link.index, address, false)?;

@@ -3,8 +3,7 @@
 use crate::config::Config;
 use cni_types::{CniResult, Code, Dns, Error, IpConfig, Result, Route};
 use ipnetwork::IpNetwork;
-use netlink::Mac;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use veth::report;
 
 /// Where the pod's interface is in the list of interfaces: behind the node's.
@@ -154,16 +153,6 @@ fn has_gateway(ip: &IpConfig) -> Result<()> {
     }
 }
 
-/// The link-local address that the kernel makes of a hardware address (RFC 4291, appendix A).
-pub(crate) fn link_local(mac: Mac) -> IpNetwork {
-    let [a, b, c, d, e, f] = mac.0;
-    let pair = |high, low| u16::from_be_bytes([high, low]);
-    let ip =
-        Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f));
-    // 64 bits is a valid prefix length.
-    IpNetwork::new(ip.into(), 64).unwrap_or_else(|_| IpNetwork::from(IpAddr::V6(ip)))
-}
-
 /// Whether the network is a single address.
 fn is_host(net: IpNetwork) -> bool {
     net == IpNetwork::from(net.ip())
@@ -252,12 +241,6 @@ mod tests {
     fn a_single_address_has_no_subnet_route() {
         let subnets = text(&plan_of_two().pod_routes(1));
         assert_eq!(subnets.iter().filter(|r| r.contains(" via ")).count(), 1, "{subnets:?}");
-    }
-
-    #[test]
-    fn a_link_local_address_follows_from_the_hardware_address() {
-        let address = link_local(Mac([0xd2, 0xfe, 0x9e, 0xb4, 0x77, 0x1a]));
-        assert_eq!(address.to_string(), "fe80::d0fe:9eff:feb4:771a/64");
     }
 
     #[test]

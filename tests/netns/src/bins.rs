@@ -22,6 +22,7 @@ const PLUGINS: &[&str] = &[
     "tap",
     "host-local",
     "static",
+    "dhcp",
     "portmap",
     "firewall",
     "sbr",
