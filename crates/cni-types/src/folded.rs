@@ -5,7 +5,9 @@
 //! without a word. An exact key wins over a folded one.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -32,6 +34,8 @@ impl<'de> Deserializer<'de> for Folded<'de> {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Object(map) => visitor.visit_map(Members::new(map, fields)),
+            // Not one value after another in the order of the fields, which no Go plugin takes.
+            Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor)),
             other => other.deserialize_struct(name, fields, visitor),
         }
     }
@@ -162,6 +166,12 @@ mod tests {
         assert_eq!(both.mtu, Some(2));
         let folded: Wire = decode(&json!({"MTU": 1, "Mtu": 3})).expect("wire");
         assert!(folded.mtu.is_some());
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let error = decode::<Wire>(&json!({"Inner": [["a"]]})).expect_err("type");
+        assert!(error.msg.starts_with("inner[0]: "), "{error}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn hold_sent(target: &Target, side: &Side) -> Result<()> {
 fn hold_received(target: &Target, call: &Call, side: &Side) -> Result<Link> {
     let (space, index) = (&target.space, target.link.index);
     let ifb = make_ifb(target, call)?;
-    space.add_qdisc(&side.bucket_at(ifb.index)).map_err(|e| needs(e, "sch_tbf"))?;
+    target.put_root(&side.bucket_at(ifb.index))?;
     target.put_hook()?;
     for filter in side.receiving_filters(index, ifb.index) {
         space.add_filter(&filter).map_err(|e| needs(e, "cls_u32 and act_mirred"))?;
@@ -56,32 +56,31 @@ fn hold_received(target: &Target, call: &Call, side: &Side) -> Result<Link> {
     Ok(ifb)
 }
 
-/// Makes the attachment's ifb: by the name that the reference plugin would give it, unless another
-/// interface of the container has that one.
+/// The attachment's ifb, made if it is missing: by the name that the reference plugin would give it,
+/// unless another interface of the container has that one.
 fn make_ifb(target: &Target, call: &Call) -> Result<Link> {
     let space = &target.space;
     let wanted = IfbOwner::of(call);
+    let alias = wanted.owner.alias();
+    let change = Change { alias: Some(alias), up: Some(true), ..Change::default() };
     // GC does not take it for one that a killed ADD left before it was named.
     let _gate = Gate::shared()?;
     for name in &wanted.names {
-        let place = Place { name, mtu: Some(target.link.mtu), namespace: None };
-        let mut made = space.create_ifb(&place);
-        if made.as_ref().is_err_and(netlink::Error::is_exists) {
-            let found = space.link_by_name(name)?;
-            if found.is_none_or(|found| found.alias != wanted.owner.alias()) {
-                continue;
+        match space.create_ifb(&Place { name, mtu: Some(target.link.mtu), namespace: None }) {
+            Err(e) if e.is_exists() => {
+                let found = space.link_by_name(name)?.filter(|found| found.alias == alias);
+                let Some(found) = found else { continue };
+                let mtu = Some(target.link.mtu);
+                space.change(found.index, &Change { mtu, ..change })?;
             }
-            space.delete_link_by_name(name)?;
-            made = space.create_ifb(&place);
+            made => {
+                made.map_err(|e| needs(e, "ifb"))?;
+                let undo = Undo::new(|| log("undoing ADD", space.delete_link_by_name(name)));
+                space.change(space.expect_link(name)?.index, &change)?;
+                undo.keep();
+            }
         }
-        made.map_err(|e| needs(e, "ifb"))?;
-        let undo = Undo::new(|| log("undoing ADD", space.delete_link_by_name(name)));
-        let link = space.expect_link(name)?;
-        let change =
-            Change { alias: Some(wanted.owner.alias()), up: Some(true), ..Change::default() };
-        space.change(link.index, &change)?;
-        undo.keep();
-        return Ok(Link { up: true, ..link });
+        return Ok(space.expect_link(name)?);
     }
     let names = wanted.names.join(" and ");
     Err(Error::new(Code::Conflict, format!("links {names}: both names are taken"))
@@ -115,7 +114,7 @@ pub(crate) fn del(call: &Call) -> Result<()> {
 fn withdraw(call: &Call, target: &Target) -> Result<()> {
     Error::collect([
         target.clear_hook().map(drop),
-        target.clear_root().map(drop),
+        target.clear_root(target.link.index).map(drop),
         delete_ifbs(&target.space, call),
     ])
 }

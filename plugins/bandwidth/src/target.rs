@@ -48,7 +48,7 @@ impl Target {
         Ok(Target { space: pod, link, seat })
     }
 
-    /// Puts `qdisc` at the root of the link, in place of what an earlier ADD has left there.
+    /// Puts `qdisc` at the root of its link, in place of what an earlier ADD has left there.
     ///
     /// # Errors
     /// [`Code::Conflict`] when somebody else's is there; those of the kernel.
@@ -57,7 +57,7 @@ impl Target {
             Err(e) if e.is_exists() => {}
             other => return other.map_err(|e| lacking(e, qdisc)),
         }
-        if !self.clear_root()? {
+        if !self.clear_root(qdisc.link)? {
             return Err(self.taken(ROOT));
         }
         self.space.add_qdisc(qdisc).map_err(|e| lacking(e, qdisc))
@@ -79,23 +79,23 @@ impl Target {
         self.space.add_qdisc(&hook).map_err(|e| lacking(e, &hook))
     }
 
-    /// Takes away what this plugin, or the reference's, has put at the root; says whether nothing of
-    /// anybody else is there.
+    /// Takes away what this plugin, or the reference's, has put at the root of a link; says whether
+    /// nothing of anybody else is there.
     ///
     /// # Errors
     /// Those of the kernel.
-    pub(crate) fn clear_root(&self) -> Result<bool> {
-        let Some(found) = self.space.qdisc(self.link.index, ROOT)? else { return Ok(true) };
+    pub(crate) fn clear_root(&self, link: u32) -> Result<bool> {
+        let Some(found) = self.space.qdisc(link, ROOT)? else { return Ok(true) };
         let is_ours =
             matches!(found.discipline, Discipline::TokenBucket(_) | Discipline::Classes { .. });
         if !is_ours || found.handle != Handle::new(1, 0) {
             return Ok(false);
         }
-        self.space.delete_qdisc(self.link.index, ROOT)?;
+        self.space.delete_qdisc(link, ROOT)?;
         Ok(true)
     }
 
-    /// As [`Target::clear_root`], for what the link receives.
+    /// As [`Target::clear_root`], for what the target's link receives.
     ///
     /// # Errors
     /// Those of the kernel.

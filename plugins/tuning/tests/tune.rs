@@ -4,11 +4,12 @@
 
 mod stage;
 
-use lab::for_golden;
+use lab::{Kill, for_golden};
 use serde_json::{Value, json};
 use stage::{BACKLOG, MAC, NOTIFY, Stage, all};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[test]
 fn everything_is_set_reported_and_put_back() {
@@ -225,4 +226,26 @@ fn a_file_of_another_namespace_is_not_of_this_one() {
     fs::write(stage.backup(), "{\"mtu\": 11").expect("a file that was cut off");
     stage.run("DEL", &stage.conf(&all())).ok();
     assert_eq!((stage.state(), stage.files().len()), (before, 0));
+}
+
+#[test]
+fn a_killed_plugin_leaves_nothing_that_del_does_not_put_back() {
+    let stage = Stage::new("tune-kill");
+    let before = stage.state();
+    let conf = stage.conf(&all());
+    let mut killed = 0;
+    for micros in (0..8000).step_by(100) {
+        let moment = Kill::After(Duration::from_micros(micros));
+        let verb = if micros % 200 == 0 { "ADD" } else { "DEL" };
+        if verb == "DEL" {
+            stage.run("ADD", &conf).ok();
+        }
+        let plugin = stage.lab.plugin("tuning").kill(moment);
+        let outcome = plugin.attachment(verb, &stage.pod, "eth0", &conf);
+        killed += u32::from(outcome.killed());
+        stage.run("DEL", &conf).ok();
+        assert_eq!(stage.state(), before, "{verb} killed after {micros} µs");
+        assert!(stage.files().is_empty(), "{verb} killed after {micros} µs: {:?}", stage.files());
+    }
+    assert!(killed > 0, "nothing was killed");
 }

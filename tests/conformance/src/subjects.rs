@@ -2,10 +2,12 @@
 
 mod flannel;
 mod podlinks;
+mod shaped;
 mod vrf;
 
 pub use flannel::flannel_dual;
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
+pub use shaped::{bandwidth_both, tuning_all};
 pub use vrf::vrf;
 
 use crate::maker::Maker;
@@ -28,6 +30,8 @@ macro_rules! each_subject {
             host_local_dual,
             portmap_iptables,
             portmap_nftables,
+            tuning_all,
+            bandwidth_both,
             loopback,
             static_dual,
             macvlan_dual,

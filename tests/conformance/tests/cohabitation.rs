@@ -211,6 +211,8 @@ meet!(
     host_local_dual,
     portmap_iptables,
     portmap_nftables,
+    tuning_all,
+    bandwidth_both,
     macvlan_dual,
     ipvlan_dual,
     vlan_dual,

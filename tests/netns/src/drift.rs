@@ -29,6 +29,10 @@ pub enum Drift {
     GatewayDeleted,
     /// The leases are deleted.
     LeasesDeleted,
+    /// A sysctl of the pod's interface gets another value.
+    SysctlChanged,
+    /// The traffic control of the node's end of the veth is deleted.
+    LimitsDeleted,
     /// All nft and iptables rules are flushed, as a firewall's reload does.
     RulesFlushed,
 }
@@ -67,6 +71,12 @@ impl Drift {
             }
             Drift::GatewayDeleted => {
                 drop(lab.node().ip(&format!("addr flush dev {} scope global", on_node("bridge"))));
+            }
+            Drift::SysctlChanged => {
+                pod.set_sysctl(&format!("net/ipv4/conf/{ifname}/arp_notify"), "0");
+            }
+            Drift::LimitsDeleted => {
+                lab.node().sh("tc", &["qdisc", "del", "dev", &on_node("veth"), "root"]);
             }
             Drift::LeasesDeleted => remove_leases(&lab.data_dir()),
             Drift::RulesFlushed => drop(lab.node().sh("nft", &["flush", "ruleset"])),
