@@ -16,6 +16,7 @@ use crate::subject::{Conf, Needs, Repeat, Subject, Wire, Wiring};
 use lab::{Drift, Lab, Pod};
 use rehearsal::{Rehearsal, rehearse};
 use serde_json::Value;
+use std::process::Command;
 
 /// A plugin as its author hands it in.
 #[derive(Debug)]
@@ -154,8 +155,14 @@ fn ready(lab: &Lab, number: u8, setup: &[String]) {
     for line in lines {
         let words = template::command(line, lab, number);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        if let Some((program, args)) = words.split_first() {
-            lab.node().sh(program, args);
+        match words.as_slice() {
+            [] => {}
+            [program, args @ .., "&"] => {
+                let mut command = Command::new(program);
+                command.args(args);
+                lab.keep(command);
+            }
+            [program, args @ ..] => drop(lab.node().sh(program, args)),
         }
     }
 }

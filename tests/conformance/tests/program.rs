@@ -241,3 +241,32 @@ fn nothing_remains_when_it_is_told_to_stop() {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
     assert!(!mounts.contains(&format!("{}/{own}", lab::BASE)), "{mounts}");
 }
+
+/// A plugin that looks for a daemon, which `setup` starts.
+#[test]
+fn a_daemon_runs_as_long_as_its_node() {
+    let desk = Desk::new("program-daemon");
+    let daemon = desk.lab.tmp_dir().join("daemon");
+    std::fs::write(&daemon, "#!/bin/sh\ntouch /run/daemon\nexec sleep 618\n").expect("a script");
+    std::fs::set_permissions(&daemon, PermissionsExt::from_mode(0o755)).expect("chmod");
+    let asks = desk.script(
+        "asks",
+        r#"ADD) [ -e /run/daemon ] || { echo '{"code":100,"msg":"no daemon"}'; exit 1; }
+     ip link add name h$$ type veth peer name "$CNI_IFNAME" netns "$CNI_NETNS"
+     echo '{"cniVersion":"1.1.0","interfaces":[{"name":"'$CNI_IFNAME'"}]}' ;;
+DEL) nsenter --net="$CNI_NETNS" ip link del "$CNI_IFNAME"; exit 0 ;;
+*) ;;"#,
+    );
+    let setup = [format!("{} &", daemon.display()), "sleep 0.3".to_owned()];
+    let about = desk.file("about.json", &json!({"setup": setup, "drifts": []}));
+    let about = about.to_string_lossy().into_owned();
+    let config = desk.file("asks.json", &json!({"type": "asks"}));
+    let more = ["--about", &about, "--report", "json", "--only", "add_and_del,del_twice"];
+    let report = report(&run(&asks, &config, &more), 0);
+    assert_eq!(outcome(&report, "add_and_del").0, "met");
+    let asleep = |pid: &String| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line == b"sleep\x00618\x00"
+    };
+    assert!(!lab::names(Path::new("/proc")).iter().any(asleep), "the daemon still runs");
+}

@@ -6,8 +6,11 @@ use crate::plugin::Plugin;
 use crate::snapshot::Snapshot;
 use crate::{Bins, sweep};
 use std::ops::Deref;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -17,6 +20,7 @@ pub struct Lab {
     node: Ns,
     root: PathBuf,
     outsides: AtomicU32,
+    kept: Mutex<Vec<Child>>,
 }
 
 /// A pod's network namespace, with the identifiers that a runtime would give.
@@ -41,7 +45,7 @@ impl Lab {
         }
         let node = Ns::make("node", &root.join("ns/node"));
         node.ip("link set lo up");
-        Lab { node, root, outsides: AtomicU32::new(0) }
+        Lab { node, root, outsides: AtomicU32::new(0), kept: Mutex::default() }
     }
 
     /// The node's namespace.
@@ -72,6 +76,20 @@ impl Lab {
     /// A plugin of `bins`, to be run on the node.
     pub fn plugin_of(&self, bins: &Bins, name: &str) -> Plugin<'_> {
         Plugin::new(self, bins, name)
+    }
+
+    /// Starts a program on the node, with [`Lab::private_dirs`] over the machine's; it ends with the
+    /// lab.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn keep(&self, mut command: Command) {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child =
+            self.node.run_private(&self.private_dirs(), || command.process_group(0).spawn());
+        let child = child.unwrap_or_else(|e| panic!("{}: {e}", command.get_program().display()));
+        crate::plugin::begun(&child);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
     /// All that plugins may leave on the node: links, addresses, routes, rules, files.
@@ -135,6 +153,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        for child in self.kept.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            crate::plugin::end(child);
+        }
         self.node.delete();
         sweep::remove(&self.root);
     }

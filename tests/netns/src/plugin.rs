@@ -219,15 +219,28 @@ fn start(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|e| panic!("{}: {e}", command.get_program().to_string_lossy()))
 }
 
-/// Process groups of the plugins that run with a limit: nothing else ends them.
+/// Process groups of what runs with a limit, or as long as a lab: nothing else ends them.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Kills the plugins that run with a limit, and what they started.
+/// Kills all of them.
 pub(crate) fn end_running() {
     for group in std::mem::take(&mut *running()) {
         // One that has just ended is what is wanted.
         let _ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
+}
+
+/// Notes a process that leads a group of its own.
+pub(crate) fn begun(child: &Child) {
+    running().insert(child.id().cast_signed());
+}
+
+/// Kills such a process with its group, and waits for it.
+pub(crate) fn end(child: &mut Child) {
+    running().remove(&child.id().cast_signed());
+    // It may have ended by itself.
+    let _ended = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+    let _status = child.wait();
 }
 
 fn running() -> MutexGuard<'static, BTreeSet<i32>> {

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct About {
     /// Commands that make a node ready, such as a link for a `master`; those with `${POD}` are run
-    /// once for each pod, the others once for each node. Words are parted by blanks.
+    /// once for each pod, the others once for each node. Words are parted by blanks; a command whose
+    /// last word is `&` runs as long as the node.
     pub setup: Vec<String>,
     /// Type of link without which the plugin cannot work, as `ip link add` names it.
     pub kernel: String,
