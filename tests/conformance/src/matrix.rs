@@ -47,7 +47,7 @@ pub struct Cell {
 /// The longest that a call of a reference plugin may take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The page does not have to be made of every system call: the tests take each of them.
-const SWEEP: u32 = 10;
+const SWEEP: u32 = 25;
 
 impl Matrix {
     /// Puts all cases to all subjects, `jobs` at a time, and to the plugins in `reference`, but for

@@ -27,7 +27,7 @@ pub(crate) fn every_version_of_the_specification(subject: &Subject) {
         let conf = trial.a.of_version(version);
         if version < Version::V0_3_0 && !subject.addresses {
             let outcome = trial.plugin().add(&trial.a.pod, subject.ifname, &conf);
-            trial.refused(&outcome, 1, version.as_str(), version.as_str());
+            trial.refused(&outcome, trial.own(1), version.as_str(), version.as_str());
             trial.nothing_left("a result that the version cannot tell");
             continue;
         }

@@ -16,7 +16,7 @@ each plugin of podloom, and to the plugin of the same name of the reference, wit
 configuration. [`conformance-program.md`](conformance-program.md) tells how to put the cases to any
 other plugin.
 
-The cases about SIGKILL take every tenth system call here; `./dev test -p conformance` takes all.
+The cases about SIGKILL take every 25th system call here; `./dev test -p conformance` takes all.
 A cell is *podloom / reference*. Those of podloom are held to the codes and words of
 [`reference/errors.md`](reference/errors.md), too; the reference is judged by the specification and by
 what is left behind.
