@@ -1,8 +1,8 @@
 //! The networks of the demo, as container runtimes ship them.
 //!
 //! Three things differ from what the packages hold: CRI-O's bridge has a name of its own, as both
-//! runtimes call theirs `cni0`; podman's list leaves out its firewall plugin, which is not part of
-//! this bundle; and leases go to the demo's own directory.
+//! runtimes call theirs `cni0`; podman's list leaves out its firewall plugin, which would ask a
+//! firewalld of the machine's own; and leases go to the demo's own directory.
 
 use serde_json::{Value, json};
 use std::path::Path;

@@ -20,21 +20,21 @@ fn what_a_pod_sends_is_forwarded_and_so_is_the_answer() {
         let stage = Stage::new("admit", way);
         let (a, b) = (stage.pod("a", 9, 2), stage.pod("b", 9, 3));
         let _servers = (stage.outside.tcp_echo(80), a.pod.tcp_echo(80));
-        let reach = |pod: &Attached, family| {
-            pod.pod.tcp_within(stage.outside_address(family, 80), SOON).map(|reply| reply.server)
+        let reach = |pod: &Attached, family, limit| {
+            pod.pod.tcp_within(stage.outside_address(family, 80), limit).map(|reply| reply.server)
         };
-        reach(&a, 0).expect_err("the node drops");
+        reach(&a, 0, SOON).expect_err("the node drops");
         let result = stage.run("ADD", &a, &plain(&stage, &a)).ok();
         assert_eq!(result["ips"], a.result()["ips"], "prevResult is passed on");
         for family in [0, 1] {
-            assert_eq!(reach(&a, family).expect(way), "outside");
-            reach(&b, family).expect_err("not admitted");
+            assert_eq!(reach(&a, family, lab::PATIENCE).expect(way), "outside");
+            reach(&b, family, SOON).expect_err("not admitted");
             let inward = stage.outside.tcp_within(a.address(family, 80), SOON);
             inward.expect_err("only what answers comes in");
         }
         stage.run("CHECK", &a, &plain(&stage, &a)).ok();
         stage.run("DEL", &a, &plain(&stage, &a)).ok();
-        reach(&a, 0).expect_err("removed");
+        reach(&a, 0, SOON).expect_err("removed");
         stage.assert_bare();
     }
 }
@@ -309,17 +309,26 @@ fn the_rules_are_as_on_record() {
 }
 
 #[test]
-fn a_killed_add_is_completed_by_the_next() {
+fn what_a_killed_call_leaves_is_completed_or_removed() {
     for way in WAYS {
         let stage = Stage::new("killed", way);
         let a = stage.pod("a", 9, 2);
         let conf = stage.conf(&a, &json!({"ingressPolicy": "isolated", "antiSpoofing": true}));
-        for call in (20..400).step_by(23) {
+        for (turn, call) in (20..400).step_by(17).enumerate() {
             let killed = stage.plugin().kill(Kill::AtSyscall(call));
             let done = killed.attachment("ADD", &a.pod, "eth0", &conf).success();
-            stage.run("ADD", &a, &conf).ok();
-            stage.run("CHECK", &a, &conf).ok();
-            stage.run("DEL", &a, &conf).ok();
+            match turn % 3 {
+                0 => stage.run("DEL", &a, &conf),
+                1 => stage.plugin().gc(&conf, &[]),
+                _ => {
+                    stage.run("ADD", &a, &conf).ok();
+                    stage.run("CHECK", &a, &conf).ok();
+                    let killed = stage.plugin().kill(Kill::AtSyscall(call / 2));
+                    killed.attachment("DEL", &a.pod, "eth0", &conf);
+                    stage.run("DEL", &a, &conf)
+                }
+            }
+            .ok();
             stage.assert_bare();
             if done {
                 break;

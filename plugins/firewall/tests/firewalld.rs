@@ -135,10 +135,11 @@ fn pods_are_sources_of_the_zone() {
     let Some(city) = City::new("zone") else { return };
     let (a, b) = (city.stage.pod("a", 9, 2), city.stage.pod("b", 9, 3));
     let _server = city.stage.outside.tcp_echo(80);
-    let reach = |pod: &Attached, family| {
-        pod.pod.tcp_within(city.stage.outside_address(family, 80), SOON).map(|reply| reply.server)
+    let reach = |pod: &Attached, family, limit| {
+        let to = city.stage.outside_address(family, 80);
+        pod.pod.tcp_within(to, limit).map(|reply| reply.server)
     };
-    reach(&a, 0).expect_err("the daemon rejects");
+    reach(&a, 0, SOON).expect_err("the daemon rejects");
     // It runs, so it is what takes the rules.
     let conf = city.conf(&a, &json!({}));
     let plugin = city.plugin_of(&Bins::ours());
@@ -148,8 +149,8 @@ fn pods_are_sources_of_the_zone() {
         city.run("CHECK", &a, &conf).ok();
     }
     for family in [0, 1] {
-        assert_eq!(reach(&a, family).expect("admitted"), "outside");
-        reach(&b, family).expect_err("not admitted");
+        assert_eq!(reach(&a, family, lab::PATIENCE).expect("admitted"), "outside");
+        reach(&b, family, SOON).expect_err("not admitted");
     }
     assert!(city.sources("trusted").contains("10.9.0.2/32"), "{}", city.sources("trusted"));
     // Another zone; what is in one is refused by others.
@@ -169,9 +170,9 @@ fn pods_are_sources_of_the_zone() {
     let error = city.run("CHECK", &a, &conf).error();
     assert_eq!(error["code"], 103, "{error}");
     city.run("ADD", &a, &conf).ok();
-    assert_eq!(reach(&a, 0).expect("healed"), "outside");
+    assert_eq!(reach(&a, 0, lab::PATIENCE).expect("healed"), "outside");
     city.run("DEL", &a, &conf).ok();
-    reach(&a, 0).expect_err("removed");
+    reach(&a, 0, SOON).expect_err("removed");
     // GC takes the other with its namespace gone.
     city.run("ADD", &b, &other).ok();
     b.pod.delete();

@@ -40,6 +40,24 @@ impl Source {
         self.is_of_family(route) && (is_near(route.source) || is_near(route.gateway) || is_open)
     }
 
+    /// Whether the route is that to the subnet.
+    fn is_subnet(&self, route: &Route) -> bool {
+        route.dst.network() == self.address.network()
+            && route.dst.prefix() == self.address.prefix()
+            && route.gateway.is_none()
+    }
+
+    fn subnet_route(&self, link: u32, table: u32) -> Route {
+        Route {
+            link: Some(link),
+            table: Some(table),
+            // IPv6 keeps the source of such routes by itself.
+            source: self.address.is_ipv4().then(|| self.address.ip()),
+            priority: self.address.is_ipv6().then_some(V6_METRIC),
+            ..Route::to(self.address)
+        }
+    }
+
     /// The route to everything else in `table`, if there is a gateway.
     pub(crate) fn default_route(&self, link: u32, table: u32) -> Option<Route> {
         let any: IpAddr = match self.address {
@@ -156,7 +174,8 @@ pub(crate) fn steps(sources: &[Source], config: &Config, present: &Present) -> S
                 table
             }
         };
-        steps.routes.extend(table_of(source, table, present));
+        let kept: Vec<_> = present.own(table).filter(|r| !steps.stale.contains(r)).collect();
+        steps.routes.extend(table_of(source, table, present, &kept));
     }
     if config.source_hints {
         steps.hints = sources.iter().map(|source| hint(source, present)).collect();
@@ -167,11 +186,18 @@ pub(crate) fn steps(sources: &[Source], config: &Config, present: &Present) -> S
     steps
 }
 
-/// The routes of the table of `source`: the way out, and a copy of those of the main table that
-/// packets from it may take. What has no gateway comes first, for gateways are reached by it.
-fn table_of(source: &Source, table: u32, present: &Present) -> Vec<Route> {
+/// The routes of the table of `source`: its subnet, the way out, and a copy of those of the main
+/// table that packets from it may take. What has no gateway comes first, for gateways are reached
+/// by it. `kept` are the routes that the table has already.
+fn table_of(source: &Source, table: u32, present: &Present, kept: &[&Route]) -> Vec<Route> {
     let copied = present.own(MAIN).filter(|route| source.may_take(route));
     let mut routes: Vec<Route> = copied.map(|r| Route { table: Some(table), ..*r }).collect();
+    // An ADD and DEL of the reference leave the main table without it.
+    let mut known = present.own(MAIN).chain(kept.iter().copied());
+    let is_known = known.any(|route| source.is_subnet(route));
+    if !is_known {
+        routes.push(source.subnet_route(present.link, table));
+    }
     if let Some(way_out) = source.default_route(present.link, table) {
         // What leads to another gateway would be taken instead of the one that is wished.
         routes.retain(|route| route.dst.prefix() != 0 || route.gateway == way_out.gateway);
@@ -185,20 +211,9 @@ fn table_of(source: &Source, table: u32, present: &Present) -> Vec<Route> {
 
 /// The main table's route to the subnet of `source`, with its address as the source.
 fn hint(source: &Source, present: &Present) -> Route {
-    let subnet = source.address;
-    let is_subnet = |route: &&Route| {
-        route.dst.network() == subnet.network()
-            && route.dst.prefix() == subnet.prefix()
-            && route.gateway.is_none()
-    };
-    let known = present.own(MAIN).find(is_subnet).copied();
-    let route = known.unwrap_or_else(|| Route {
-        link: Some(present.link),
-        table: Some(MAIN),
-        priority: subnet.is_ipv6().then_some(V6_METRIC),
-        ..Route::to(subnet)
-    });
-    Route { source: Some(subnet.ip()), ..route }
+    let known = present.own(MAIN).find(|route| source.is_subnet(route)).copied();
+    let route = known.unwrap_or_else(|| source.subnet_route(present.link, MAIN));
+    Route { source: Some(source.address.ip()), ..route }
 }
 
 /// Whether two routes hold the same place in a table.

@@ -119,6 +119,19 @@ fn a_configured_gateway_goes_before_others() {
 }
 
 #[test]
+fn a_subnet_that_the_main_table_has_lost_is_known_again() {
+    let mut present = fresh();
+    present.routes.retain(|route| route.link != Some(LINK));
+    // What somebody left in the table is taken away, and does not count.
+    present.routes.push(in_table(connected("10.0.0.0/24", "10.0.0.5"), 100));
+    let source = source("10.0.0.5/24", ip("10.0.0.1"));
+    let steps = steps(&[source], &Config::default(), &present);
+    let dst: Vec<_> = steps.routes.iter().map(|r| (r.dst.network(), r.dst.prefix())).collect();
+    assert_eq!(dst, [("10.0.0.0", 24), ("0.0.0.0", 0)].map(|(ip, n)| (ip.parse().expect("ip"), n)));
+    assert_eq!(steps.routes[0].source, ip("10.0.0.5"));
+}
+
+#[test]
 fn a_given_table_gets_rules_only() {
     let config = Config { table: Some(5000), ..Config::default() };
     let sources = [source("10.0.0.5/24", ip("10.0.0.1"))];

@@ -1,13 +1,17 @@
 //! The plugins of the bundle with the configurations that enter the table.
 
+mod firewall;
 mod flannel;
 mod podlinks;
+mod sbr;
 mod shaped;
 mod vrf;
 
+pub use firewall::{firewall_iptables, firewall_nftables};
 pub use flannel::flannel_dual;
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
 pub use shaped::{bandwidth_both, tuning_all};
+pub use sbr::sbr;
 pub use vrf::vrf;
 
 use crate::maker::Maker;
@@ -32,6 +36,9 @@ macro_rules! each_subject {
             portmap_nftables,
             tuning_all,
             bandwidth_both,
+            firewall_iptables,
+            firewall_nftables,
+            sbr,
             loopback,
             static_dual,
             macvlan_dual,

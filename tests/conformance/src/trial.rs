@@ -311,6 +311,13 @@ fn pods(members: &[&Member]) -> Vec<String> {
             let addresses = if name == "lo" { Vec::new() } else { member.pod.addresses(name) };
             lines.push(format!("{}: {name} up {up} {addresses:?}", member.pod.name()));
         }
+        for family in ["-4", "-6"] {
+            let rules = member.pod.ip_json(&format!("{family} rule show"));
+            // Rules for all sources are the kernel's: some it makes with a link, and keeps.
+            let of_hosts = rules.as_array().into_iter().flatten().filter(|r| r["src"] != "all");
+            let line = |r: &Value| format!("{}: rule from {}", member.pod.name(), r["src"]);
+            lines.extend(of_hosts.map(line));
+        }
     }
     lines
 }
