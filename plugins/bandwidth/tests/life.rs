@@ -203,3 +203,37 @@ fn wrong_places_are_refused() {
     }
     before.assert_same(&stage.lab.snapshot());
 }
+
+/// What is behind a tap is the guest: it receives what the tap sends.
+#[test]
+fn a_tap_is_limited_from_the_guests_side() {
+    let Some(stage) = Stage::new("life-tap") else { return };
+    let pod = stage.lab.pod("a");
+    pod.ip("tuntap add dev eth0 mode tap");
+    let result = json!({"cniVersion": "1.1.0",
+        "interfaces": [{"name": "eth0", "sandbox": pod.path()}]});
+    let conf = conf(&limits(), &result);
+    let shaped = stage.run("ADD", &pod, &conf).ok();
+    let shown = |link: &str| pod.sh("tc", &["qdisc", "show", "dev", link]);
+    let ifb = shaped["interfaces"][1]["name"].as_str().expect("an ifb").to_owned();
+    assert!(shown("eth0").contains("rate 20Mbit"), "{}", shown("eth0"));
+    assert!(shown(&ifb).contains("rate 10Mbit"), "{}", shown(&ifb));
+    stage.lab.plugin("bandwidth").check(&pod, "eth0", &conf, &shaped).ok();
+    stage.run("DEL", &pod, &conf).ok();
+    assert!(!pod.has_link(&ifb) && !shown("eth0").contains("tbf"));
+}
+
+#[test]
+fn status_tells_whether_the_kernel_can() {
+    let Some(stage) = Stage::new("life-status") else { return };
+    let plugin = stage.lab.plugin("bandwidth");
+    let before = stage.lab.snapshot();
+    let mut listed = limits();
+    listed["unshapedSubnets"] = json!(["10.0.0.0/8", "fd00::/8"]);
+    for keys in [json!({}), limits(), listed] {
+        plugin.status(&conf(&keys, &Value::Null)).ok();
+    }
+    let wrong = plugin.status(&conf(&json!({"egressRate": 1}), &Value::Null));
+    assert_eq!(wrong.code(), 50, "{wrong}");
+    before.assert_same(&stage.lab.snapshot());
+}
