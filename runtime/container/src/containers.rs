@@ -85,7 +85,8 @@ impl Containers {
     /// directory is the one that counts.
     ///
     /// A second call with the same pod, name and attempt joins the one under way, and gets the
-    /// container of the first if that one's caller went away.
+    /// container of the first if that one's caller went away, or if an earlier process made it and
+    /// may have ended before it answered.
     ///
     /// # Errors
     /// [`Kind::NotFound`] for the pod or the image, [`Kind::Precondition`] for a pod that is not
@@ -195,10 +196,11 @@ impl Containers {
         exec::exec(&self.shared, id, exec).await
     }
 
-    /// Attaches to the streams of a container's own process.
+    /// Attaches to the streams of a container's own process. Before the container is started is the time
+    /// for whoever wants all of its output.
     ///
     /// # Errors
-    /// [`Kind::NotFound`], [`Kind::Precondition`] unless it runs.
+    /// [`Kind::NotFound`], [`Kind::Precondition`] for one that has ended.
     pub async fn attach(&self, id: &str, attach: Attach) -> Result<Process> {
         attach::attach(&self.shared, id, attach).await
     }

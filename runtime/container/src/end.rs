@@ -177,7 +177,11 @@ pub(crate) async fn remove_one(shared: &Arc<Shared>, container: &Arc<Container>)
         tracing::warn!(container = container.id(), error = %e, "a hook before removal failed");
     }
     stop_one(shared, container, Duration::ZERO).await?;
-    container.change(|status| !std::mem::replace(&mut status.removing, true)).await?;
+    // A full disk must not keep it: without the note the next process removes an ended container.
+    if let Err(e) = container.change(|status| !std::mem::replace(&mut status.removing, true)).await
+    {
+        tracing::warn!(container = container.id(), error = %e, "its status was not written");
+    }
     let shim = shim_of(shared, container);
     undo(shared, container, shim.as_ref()).await?;
     shared.forget(container);
@@ -243,7 +247,10 @@ impl Gone {
             rootfs::remove(&shared.images, &volume_name(id, number))?;
         }
         rootfs::remove(&shared.images, id)?;
-        release(shared, id)?;
+        // A full disk may not take it. The next start ends leases of containers that are not there.
+        if let Err(e) = release(shared, id) {
+            tracing::warn!(container = id, error = %e, "its claim on the image is not given up yet");
+        }
         disk::remove_dir(&run_dir)?;
         disk::remove_dir(&shared.state_dir(id))
     }

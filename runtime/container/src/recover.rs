@@ -44,7 +44,10 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<Recovered> {
     let lying = blocking(move || read_all(&reader)).await?;
     let mut recovered = Recovered { errors: lying.errors, ..Recovered::default() };
     for container in &lying.whole {
-        shared.names.keep(&container.name(), container.id());
+        // One that was only created may have a creator who was never told.
+        let fresh = container.state() == ContainerState::ContainerCreated;
+        let request = fresh.then(|| Arc::new(container.config().clone()));
+        shared.names.keep(&container.name(), container.id(), request);
         shared.add(container);
     }
     let mut of_pods: BTreeMap<&str, Vec<Arc<Container>>> = BTreeMap::new();

@@ -2,7 +2,7 @@
 //! record names, and succeeds where nothing is left to do.
 
 use crate::plumbing::Unrecorded;
-use crate::record::Planned;
+use crate::record::{Planned, Status};
 use crate::sandbox::Sandbox;
 use crate::sandboxes::{Shared, blocking};
 use crate::{Change, Error, Kind, Result, disk, space};
@@ -25,32 +25,35 @@ async fn stop_held(shared: &Arc<Shared>, pod: &Arc<Sandbox>) -> Result<()> {
     if pod.status().stopped {
         return Ok(());
     }
-    let changed = pod.clone();
-    blocking(move || {
-        changed.change(|status| {
-            status.ready = false;
-            if status.reason.is_empty() {
-                status.reason = "it is stopped".to_owned();
-            }
-        })
+    note(pod, |status| {
+        status.ready = false;
+        if status.reason.is_empty() {
+            status.reason = "it is stopped".to_owned();
+        }
     })
-    .await?;
+    .await;
     tracing::trace!(pod = pod.id(), step = "stopping");
     let outcome = halt(shared, pod).await;
     shared.stages.clear(pod.id());
     outcome?;
-    let changed = pod.clone();
-    blocking(move || {
-        changed.change(|status| {
-            status.stopped = true;
-            status.ips.clear();
-            status.attachments.clear();
-        })
+    note(pod, |status| {
+        status.stopped = true;
+        status.ips.clear();
+        status.attachments.clear();
     })
-    .await?;
+    .await;
     tracing::trace!(pod = pod.id(), step = "stopped");
     shared.tell(pod.id(), Change::Stopped);
     Ok(())
+}
+
+/// Notes how far the end of a pod came. A disk that is full must not keep a pod from ending: without
+/// the note, the next process finds a pod whose shim is gone, and does again what was done.
+async fn note(pod: &Arc<Sandbox>, change: impl FnOnce(&mut Status) + Send + 'static) {
+    let changed = pod.clone();
+    if let Err(e) = blocking(move || changed.change(change)).await {
+        tracing::warn!(pod = pod.id(), error = %e, "the pod's status was not written");
+    }
 }
 
 /// Removes a pod; success when it is gone.
@@ -181,13 +184,10 @@ fn remove_group(path: &str) -> Result<()> {
     let fault = |e: cgroup::Error| Error::new(Kind::Io, format!("control group {path}"), e);
     let request = cgroup::Request { path: Some(path), ..cgroup::Request::new("pod") };
     let mut paths = cgroup::Cgroup::intended(&request).map_err(fault)?;
-    // Made by the pod's containers on their way; what is above it is every pod's.
-    paths.places.retain(|place| place.dir().is_dir());
+    // Made by the pod's containers on their way, and so was the one above it, which goes with the last
+    // pod: a group that is in use stays, and one that is needed again is made again.
     for place in &mut paths.places {
-        place.made = 1;
-    }
-    if paths.places.is_empty() {
-        return Ok(());
+        place.made = 2;
     }
     cgroup::Cgroup::load(paths).destroy(GROUP_WAIT).map_err(fault)
 }

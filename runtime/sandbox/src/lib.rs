@@ -25,6 +25,7 @@
 //!   the network is freed.
 //! - **No pod waits for another's plugin.**
 
+mod asked;
 pub mod boot;
 mod conf;
 pub mod disk;
@@ -37,6 +38,7 @@ pub mod names;
 mod namespaces;
 mod network;
 mod plumbing;
+mod ready;
 mod record;
 mod recover;
 mod sandbox;

@@ -103,9 +103,10 @@ impl<N: Clone + Display + Eq + Hash, R: PartialEq> Names<N, R> {
         });
     }
 
-    /// One of an earlier process has the name.
-    pub fn keep(&self, name: &N, id: &str) {
-        let holder = Holder::Made { id: id.to_owned(), untold: None };
+    /// One of an earlier process has the name. With `untold`, the request that it was made by, its
+    /// caller may never have heard of it: the process may have ended before it answered.
+    pub fn keep(&self, name: &N, id: &str, untold: Option<Arc<R>>) {
+        let holder = Holder::Made { id: id.to_owned(), untold };
         self.with(|holders| holders.insert(name.clone(), holder));
     }
 
@@ -212,6 +213,17 @@ mod tests {
         assert!(names.holds("a"));
         names.free(&name(), "a");
         assert!(!names.holds("a"));
+    }
+
+    #[test]
+    fn one_of_an_earlier_process_is_handed_over_once() {
+        let names: Names<String, String> = Names::default();
+        names.keep(&name(), "a", Some(asked("x")));
+        assert!(names.take(&name(), "b", asked("y")).is_err(), "another request");
+        assert!(matches!(names.take(&name(), "b", asked("x")), Ok(Turn::Take(id)) if id == "a"));
+        assert!(names.take(&name(), "b", asked("x")).is_err(), "somebody was told");
+        names.keep(&name(), "c", None);
+        assert!(names.take(&name(), "d", asked("x")).is_err(), "somebody was told before");
     }
 
     #[test]

@@ -235,13 +235,12 @@ impl Plumbing {
         Error::join(errors)
     }
 
-    /// Asks the plugins of the default network whether they can serve.
+    /// Asks the plugins of a network whether they can serve.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] and why not.
-    pub(crate) async fn status(&self) -> Result<()> {
-        let list = self.conf.default_network()?;
-        self.cni.status(&list).await.map_err(|e| Error::new(Kind::Unavailable, "network", e))
+    pub(crate) async fn status(&self, list: &NetworkList) -> Result<()> {
+        self.cni.status(list).await.map_err(|e| Error::new(Kind::Unavailable, "network", e))
     }
 
     /// Waits for ADDs whose caller went away.

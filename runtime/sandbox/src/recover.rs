@@ -3,7 +3,7 @@
 use crate::plumbing::PREFIX;
 use crate::record::{Record, Status};
 use crate::sandbox::{RECORD, STATUS, Sandbox};
-use crate::sandboxes::{Recovered, Shared, blocking};
+use crate::sandboxes::{Recovered, Request, Shared, blocking};
 use crate::{Error, Kind, Result, disk, end, watch};
 use shim_client::Shim;
 use std::collections::BTreeSet;
@@ -140,9 +140,11 @@ async fn undo(shared: &Arc<Shared>, id: &str, pod: Option<Sandbox>) -> Result<Fo
 /// A pod that was complete.
 async fn take_up(shared: &Arc<Shared>, pod: Arc<Sandbox>) -> Result<Found> {
     let id = pod.id().to_owned();
-    shared.names.keep(&pod.name, &id);
-    shared.add(&pod);
     let status = pod.status();
+    let request = || Request { config: pod.config().clone(), handler: pod.handler().to_owned() };
+    let of_use = status.ready && status.boot_id == shared.boot_id;
+    shared.names.keep(&pod.name, &id, of_use.then(|| Arc::new(request())));
+    shared.add(&pod);
     if status.stopped {
         return Ok(Found::NotReady(id));
     }

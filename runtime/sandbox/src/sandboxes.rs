@@ -1,31 +1,23 @@
 //! All pods of the node.
 
+use crate::asked::Asked;
 use crate::events::{Change, Event};
 use crate::names::Names;
 use crate::plumbing::Plumbing;
 use crate::sandbox::Sandbox;
 use crate::stage::Stages;
 use crate::wish::Name;
-use crate::{Error, Kind, Result, Settings, end, make, recover};
+use crate::{Error, Kind, Result, Settings, end, make, ready, recover};
 use cri_api::v1::{LinuxContainerResources, PodSandboxConfig};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 /// How many events a slow reader may be behind before it loses some.
 const EVENTS_KEPT: usize = 4096;
-
-/// How long an answer of the network's plugins to STATUS is believed.
-const STATUS_KEPT: Duration = Duration::from_secs(5);
-
-/// How long a refusal is: callers that wait for each other hear of it, those who come later ask.
-const REFUSAL_KEPT: Duration = Duration::from_millis(500);
-
-/// How long a plugin may think about STATUS before that is the answer.
-const STATUS_WAIT: Duration = Duration::from_secs(2);
 
 /// All pods of the node. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
@@ -51,9 +43,20 @@ pub(crate) struct Shared {
     pub(crate) plumbing: Plumbing,
     pods: RwLock<BTreeMap<String, Arc<Sandbox>>>,
     events: broadcast::Sender<Event>,
-    network: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
+    network: Asked<Same>,
+    readiness: Asked<()>,
     /// How many pieces of work go on without a caller.
     work: watch::Sender<usize>,
+}
+
+/// A network as it was read; after a change of its file it is another one.
+#[derive(Clone, Debug)]
+struct Same(Arc<libcni::NetworkList>);
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Same) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A piece of work, counted as long as it goes on.
@@ -113,7 +116,8 @@ impl Shared {
             settings,
             pods: RwLock::default(),
             events: broadcast::channel(EVENTS_KEPT).0,
-            network: tokio::sync::Mutex::default(),
+            network: Asked::default(),
+            readiness: Asked::default(),
             work: watch::channel(0).0,
         })
     }
@@ -195,7 +199,8 @@ impl Sandboxes {
     /// Makes a pod and returns its id. If the caller goes away the pod is made all the same.
     ///
     /// A second call with the same name, namespace, uid and attempt joins the one under way, and
-    /// gets the pod of the first if that one's caller went away.
+    /// gets the pod of the first if that one's caller went away, or if an earlier process made it and
+    /// may have ended before it answered.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for a configuration that cannot be served, [`Kind::AlreadyExists`],
@@ -283,26 +288,38 @@ impl Sandboxes {
     }
 
     /// Whether pods can be attached to the default network; if not, why. Never waits long for a
-    /// plugin.
+    /// plugin: while one thinks, its earlier answer counts.
     ///
     /// # Errors
     /// [`Kind::Unavailable`].
     pub async fn network_status(&self) -> Result<()> {
         // Files first: a network that was taken away is gone at once.
-        self.shared.plumbing.conf.default_network()?;
-        let mut kept = self.shared.network.lock().await;
-        if let Some((at, answer)) = kept.as_ref()
-            && at.elapsed() < if answer.is_ok() { STATUS_KEPT } else { REFUSAL_KEPT }
-        {
-            return answer.clone();
-        }
-        let asked = tokio::time::timeout(STATUS_WAIT, self.shared.plumbing.status());
-        let answer = asked.await.unwrap_or_else(|_| {
-            let cause = format!("its plugins did not answer STATUS within {STATUS_WAIT:?}");
-            Err(Error::new(Kind::Unavailable, "network", cause))
-        });
-        *kept = Some((Instant::now(), answer.clone()));
-        answer
+        let list = self.shared.plumbing.conf.default_network()?;
+        let (shared, about) = (self.shared.clone(), list.clone());
+        let find_out = || async move { shared.plumbing.status(&about).await };
+        let silence = |waited: Duration| {
+            let subject = format!("network {:?}", list.name.as_str());
+            let cause = format!("its plugins have not answered STATUS for {waited:.1?}");
+            Error::new(Kind::Unavailable, subject, cause)
+        };
+        self.shared.network.ask(Same(list.clone()), find_out, silence).await
+    }
+
+    /// Whether pods can be made, apart from their network: the directories can be written, the shim
+    /// is there. If not, why. Never waits long for a file system.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`].
+    pub async fn runtime_status(&self) -> Result<()> {
+        let shared = self.shared.clone();
+        let silence = |waited: Duration| {
+            let dirs = [&self.shared.settings.run_dir, &self.shared.settings.state_dir];
+            let subject = format!("directories {} and {}", dirs[0].display(), dirs[1].display());
+            let cause = format!("a file could not be written there for {waited:.1?}");
+            Error::new(Kind::Unavailable, subject, cause)
+                .with_advice("see whether the disk answers: dmesg")
+        };
+        self.shared.readiness.ask((), || ready::find_out(shared), silence).await
     }
 
     /// Frees what no pod owns: pods that could not be undone before, and attachments, addresses and

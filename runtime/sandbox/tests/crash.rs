@@ -181,6 +181,8 @@ fn pods_go_on_while_nobody_serves_them() {
         assert_eq!(sandbox.state(), State::Ready);
         assert_eq!(sandbox.network().ips.len(), 2, "addresses are known");
         assert_eq!(sandbox.config(), &pod("p"));
+        let again = pods.run(pod("p"), "").await.expect("the answer that was cut off, perhaps");
+        assert_eq!(again, sandbox.id());
         let e = pods.run(pod("p"), "").await.expect_err("the name is taken");
         assert_eq!(e.kind(), Kind::AlreadyExists);
         pods.drain().await;

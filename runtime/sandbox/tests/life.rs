@@ -335,8 +335,13 @@ fn a_control_group_of_our_own_ends_with_the_pod() {
         for dir in dirs {
             let parent = dir.parent().expect("the pod's");
             assert!(!parent.exists(), "{}", parent.display());
-            // That of all pods goes too, unless others use it.
-            let _used = parent.parent().map(fs::remove_dir);
+            // That of all pods goes with the last one: others may be here at the same time.
+            let all = parent.parent().expect("that of all pods");
+            lab::until("the group of all pods ends", Duration::from_secs(4), || {
+                fs::read_dir(all).map_or(true, |mut names| {
+                    names.any(|name| name.is_ok_and(|name| name.path().is_dir()))
+                })
+            });
         }
         let mut config = on_the_node("kubelet");
         config.linux.get_or_insert_default().cgroup_parent = "/kubepods/burstable/pod7".to_owned();

@@ -8,7 +8,8 @@ use cri_api::v1::{
 use std::collections::{BTreeSet, HashMap};
 
 pub(super) async fn serve(cri: &Cri, request: StatusRequest) -> Result<StatusResponse> {
-    let conditions = vec![condition("RuntimeReady", "", ""), network(cri).await];
+    let (runtime, network) = tokio::join!(runtime(cri), network(cri));
+    let conditions = vec![runtime, network];
     let info = if request.verbose { info(cri) } else { HashMap::new() };
     Ok(StatusResponse {
         status: Some(RuntimeStatus { conditions }),
@@ -28,6 +29,13 @@ fn condition(kind: &str, reason: &str, message: &str) -> RuntimeCondition {
         status: reason.is_empty(),
         reason: reason.to_owned(),
         message: message.to_owned(),
+    }
+}
+
+async fn runtime(cri: &Cri) -> RuntimeCondition {
+    match cri.pods().runtime_status().await {
+        Ok(()) => condition("RuntimeReady", "", ""),
+        Err(e) => condition("RuntimeReady", "PodsCannotBeMade", &e.to_string()),
     }
 }
 
