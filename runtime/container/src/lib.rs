@@ -55,6 +55,7 @@ mod spec;
 mod start;
 mod streams;
 mod update;
+mod volumes;
 mod watch;
 mod wish;
 

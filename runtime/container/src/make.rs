@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::spec::{self, Access, Bind, Identity, Inputs, OfPod, Pid};
 use crate::wish::{PidWish, Wish};
 use crate::{
-    Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, watch,
+    Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, volumes, watch,
 };
 use cri_api::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use image::{Digest, ImageConfig};
@@ -297,7 +297,8 @@ fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result
     let run_dir = container.run_dir();
     let sources = sources::Sources { images, settings, id, run_dir, user };
     let mut binds = sources.binds(&wish.mounts)?;
-    binds.extend(image_volumes(wish, &found.config, &tree, user, &binds)?);
+    let own = volumes::Volumes { of_image: &found.config.container.volumes, tree: &tree, user };
+    binds.extend(own.fill(container.state_dir(), &binds)?);
     let mut granted = devices::granted(&wish.devices)?;
     if wish.context.privileged && !found.handler.privileged_without_devices {
         let all = devices::all()?;
@@ -322,34 +323,6 @@ fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result
     let mut spec = spec::build(&inputs)?;
     cdi::apply(&mut spec, cdi::edits(&settings.cdi_dirs, &wish.cdi)?)?;
     Ok((spec, identity))
-}
-
-/// Directories that the image wants to be writable, in the container's own layer: made if they are
-/// missing, and mounted by themselves where the rest is read-only.
-fn image_volumes(
-    wish: &Wish,
-    config: &ImageConfig,
-    tree: &rootfs::Tree,
-    user: Option<&sandbox::User>,
-    taken: &[Bind],
-) -> Result<Vec<Bind>> {
-    let root = |ranges: &[sandbox::IdRange]| {
-        ranges.iter().find(|range| range.container == 0).map_or(0, |range| range.host)
-    };
-    let owner = user.map_or((0, 0), |user| (root(&user.uids), root(&user.gids)));
-    let mut binds = Vec::new();
-    for volume in &config.container.volumes {
-        let Some(path) = spec::inside(volume) else { continue };
-        let is_root = path == std::path::Path::new("/");
-        if is_root || taken.iter().any(|bind| bind.destination == path) {
-            continue;
-        }
-        let source = tree.make_dir(&path, owner)?;
-        if wish.context.readonly_rootfs {
-            binds.push(Bind::new(&source, path, Access::Write));
-        }
-    }
-    Ok(binds)
 }
 
 fn of_pod<'a>(shared: &Shared, wish: &Wish, pod: &'a Sandbox, found: &Found) -> OfPod<'a> {

@@ -13,6 +13,11 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How long the file system of a source may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Where the mounts of one container come from.
 #[derive(Debug)]
@@ -44,10 +49,11 @@ impl Sources<'_> {
     pub(crate) fn binds(&self, wanted: &[Wanted]) -> Result<Vec<Bind>> {
         let mut volumes = 0;
         let mut binds = Vec::with_capacity(wanted.len());
+        let of_node = OfNode::begin(wanted, &self.settings.absent_sources_to_refuse);
         for mount in wanted {
             binds.push(match &mount.origin {
                 Origin::Node { path, access, propagation, ids } => {
-                    let source = self.of_node(path, *propagation)?;
+                    let source = of_node.next(path)?;
                     let (access, propagation) = (*access, *propagation);
                     let bind = Bind::new(&source, &mount.destination, access);
                     Bind { propagation, ids: ids.clone(), ..bind }
@@ -61,25 +67,6 @@ impl Sources<'_> {
             });
         }
         Ok(binds)
-    }
-
-    fn of_node(&self, path: &Path, propagation: MountPropagation) -> Result<PathBuf> {
-        let fail = |e: &std::io::Error| Error::io(format!("mount of {}", path.display()), e);
-        let real = match path.canonicalize() {
-            Ok(real) => real,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                if self.settings.absent_sources_to_refuse.iter().any(|refused| refused == path) {
-                    let subject = format!("mount of {}", path.display());
-                    return Err(Error::new(Kind::Invalid, subject, "is not on this node"));
-                }
-                let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-                made.map_err(|e| fail(&e))?;
-                path.canonicalize().map_err(|e| fail(&e))?
-            }
-            Err(e) => return Err(fail(&e)),
-        };
-        check_propagation(&real, propagation)?;
-        Ok(real)
     }
 
     fn of_image(&self, number: usize, image: &str, sub_path: &str) -> Result<PathBuf> {
@@ -112,6 +99,64 @@ impl Sources<'_> {
         move_mount(mount.as_fd(), "", CWD, &part, flags).map_err(fail)?;
         Ok(part)
     }
+}
+
+/// The sources that are on the node, found by a thread of its own: a file system whose server is gone
+/// holds that thread up, and nobody else for longer than [`ANSWER`].
+struct OfNode(Receiver<Result<PathBuf>>);
+
+impl OfNode {
+    fn begin(wanted: &[Wanted], to_refuse: &[PathBuf]) -> OfNode {
+        let (sender, found) = channel();
+        let of_node = |mount: &Wanted| match &mount.origin {
+            Origin::Node { path, propagation, .. } => {
+                Some((path.clone(), *propagation, to_refuse.contains(path)))
+            }
+            Origin::Image { .. } => None,
+        };
+        let sources: Vec<_> = wanted.iter().filter_map(of_node).collect();
+        if !sources.is_empty() {
+            std::thread::spawn(move || {
+                for (path, propagation, is_refused) in sources {
+                    // Nobody waits any more once one has failed.
+                    if sender.send(find(&path, propagation, is_refused)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        OfNode(found)
+    }
+
+    /// The next one, which is at `path`.
+    fn next(&self, path: &Path) -> Result<PathBuf> {
+        self.0.recv_timeout(ANSWER).unwrap_or_else(|_| {
+            let subject = format!("mount of {}", path.display());
+            let cause = format!("its file system has given no answer for {ANSWER:?}");
+            let e = Error::new(Kind::Deadline, subject, cause);
+            Err(e.with_advice("see whether its server is there; umount -f -l ends a dead mount"))
+        })
+    }
+}
+
+/// Finds a source on the node, or makes it.
+fn find(path: &Path, propagation: MountPropagation, is_refused: bool) -> Result<PathBuf> {
+    let fail = |e: &std::io::Error| Error::io(format!("mount of {}", path.display()), e);
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            if is_refused {
+                let subject = format!("mount of {}", path.display());
+                return Err(Error::new(Kind::Invalid, subject, "is not on this node"));
+            }
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+            made.map_err(|e| fail(&e))?;
+            path.canonicalize().map_err(|e| fail(&e))?
+        }
+        Err(e) => return Err(fail(&e)),
+    };
+    check_propagation(&real, propagation)?;
+    Ok(real)
 }
 
 fn missing(image: &str, e: &image::Error) -> Error {

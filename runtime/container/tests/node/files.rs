@@ -243,6 +243,38 @@ fn volumes_of_the_image_can_be_written() {
 }
 
 #[test]
+fn volumes_of_the_image_are_the_containers_own_and_on_the_disk() {
+    let stage = Stage::new("c-own-volume");
+    let shared = node_dir(&stage, "shared");
+    let image = busybox(&json!({"Volumes": {"/new": {}, "/data": {}, "/mounted/below": {}}}));
+    stage.run(async {
+        let (node, _) = stage.open_with(&[(BOX, &image)]).await;
+        let pod = node.pod("own-volume").await;
+        let mut config = waiting("one");
+        config.mounts.push(cri_api::v1::Mount {
+            container_path: "/mounted".to_owned(),
+            host_path: shared.to_string_lossy().into_owned(),
+            ..Default::default()
+        });
+        let one = node.start(&pod, config).await;
+        let two = node.start(&pod, waiting("two")).await;
+        node.sh(&one, "grep image /data/file && echo own > /data/own && touch /new/own").await;
+        assert_eq!(node.sh(&two, "ls /new; ls /data").await, "file");
+        let kinds = "while read a at kind b; do case $at in /data|/new) echo $kind;; esac; done";
+        let kinds = node.sh(&one, &format!("{kinds} < /proc/mounts")).await;
+        assert!(kinds.lines().count() == 2 && !kinds.contains("overlay"), "{kinds}");
+        let dir = node.containers.get(&one).expect("container").state_dir().join("volumes");
+        let own = lab::names(&dir).into_iter().map(|name| dir.join(name));
+        assert_eq!(own.filter(|dir| dir.join("own").exists()).count(), 2, "of two volumes");
+        assert_eq!(lab::names(&shared), Vec::<String>::new(), "what is mounted there counts");
+        node.containers.remove(&one).await.expect("remove");
+        assert!(!dir.exists());
+        node.remove(&pod).await;
+    });
+    stage.assert_clean();
+}
+
+#[test]
 fn devices_are_granted() {
     let stage = Stage::new("c-devices");
     stage.run(async {
