@@ -9,6 +9,7 @@ mod list;
 mod logs;
 mod port_forward;
 mod run;
+mod secure;
 mod session;
 mod stats;
 mod streams;

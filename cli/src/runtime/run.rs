@@ -83,12 +83,19 @@ async fn start(
     };
     let created = daemon.runtime().create_container(request).await;
     let id = created.map_err(|status| fault("container", &status))?.into_inner().container_id;
+    // Before it is started, so that nothing of its output is missed.
+    let session = match wanted.interactive || wanted.tty {
+        true => {
+            let local = streams::local(wanted.interactive, wanted.tty);
+            Some(streams::attach_to(daemon, &id, local).await?)
+        }
+        false => None,
+    };
     let request = StartContainerRequest { container_id: id.clone() };
     let started = daemon.runtime().start_container(request).await;
     started.map_err(|status| fault("container", &status))?;
-    if wanted.interactive || wanted.tty {
-        let local = streams::local(wanted.interactive, wanted.tty);
-        let attached = streams::attach_to(daemon, &id, local).await?;
+    if let Some(session) = session {
+        let attached = session.run().await?;
         // Those who attach are told of success: the code is in the status.
         return if wanted.rm { ended(daemon, &id).await } else { Ok(attached) };
     }

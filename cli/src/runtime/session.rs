@@ -1,20 +1,26 @@
 //! A command's streams over WebSocket: the channels of version 5, the client's side.
 
-use super::terminal;
+use super::daemon::Daemon;
+use super::{secure, terminal};
 use crate::fault::{Fault, Result};
 use crate::print;
-use futures_util::stream::SplitSink;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::process::ExitCode;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<Box<dyn Carrier>>;
+
+/// What a WebSocket connection goes over: TCP, or TLS over it.
+pub(super) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -40,14 +46,18 @@ pub(super) fn broken(cause: impl std::fmt::Display) -> Fault {
 }
 
 /// Connects to a URL that the daemon gave.
-pub(super) async fn connect(url: &str, protocol: &'static str) -> Result<Socket> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        let advice = "streams over https need a client with the daemon's keys; kubelet has them";
-        return Err(Fault::new(9, "stream", format!("{url:?} is not http")).advise(advice));
+pub(super) async fn connect(daemon: &Daemon, url: &str, protocol: &'static str) -> Result<Socket> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(broken(format!("{url:?} is no address")));
     };
     let host = rest.split('/').next().unwrap_or_default();
     let stream = TcpStream::connect(host).await.map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
+    let stream: Box<dyn Carrier> = match scheme {
+        "http" => Box::new(stream),
+        "https" => Box::new(secure::over(daemon, host, stream).await?),
+        _ => return Err(broken(format!("{url:?} is neither http nor https"))),
+    };
     let mut request = format!("ws://{rest}").into_client_request().map_err(broken)?;
     let name = "sec-websocket-protocol";
     request.headers_mut().insert(name, protocol.parse().map_err(broken)?);
@@ -55,28 +65,49 @@ pub(super) async fn connect(url: &str, protocol: &'static str) -> Result<Socket>
     Ok(socket)
 }
 
-/// Carries everything until the command has ended; its exit code becomes this command's.
-pub(super) async fn run(url: &str, local: Local) -> Result<ExitCode> {
-    let socket = connect(url, "v5.channel.k8s.io").await?;
-    let raw = (local == Local::Terminal).then(terminal::Raw::enter).transpose()?;
-    let (sink, mut source) = socket.split();
-    let mut status = Vec::new();
-    let output = async {
-        while let Some(message) = source.next().await {
-            match message.map_err(broken)? {
-                Message::Binary(bytes) => put(&bytes, &mut status)?,
-                Message::Close(_) => break,
-                _ => {}
-            }
+/// A command's streams, connected.
+pub(super) struct Session {
+    sink: SplitSink<Socket, Message>,
+    source: SplitStream<Socket>,
+    local: Local,
+    /// What came of the outcome.
+    status: Vec<u8>,
+}
+
+impl Session {
+    /// Connects, and waits until the process has the streams: nothing that it does from then on is
+    /// missed.
+    pub(super) async fn open(daemon: &Daemon, url: &str, local: Local) -> Result<Session> {
+        let (sink, mut source) = connect(daemon, url, "v5.channel.k8s.io").await?.split();
+        let mut status = Vec::new();
+        // The daemon's first message says so, or why not.
+        if let Some(Message::Binary(bytes)) = source.next().await.transpose().map_err(broken)? {
+            put(&bytes, &mut status)?;
         }
-        Ok::<(), Fault>(())
-    };
-    tokio::select! {
-        ended = output => ended?,
-        failed = input(sink, local) => failed?,
+        Ok(Session { sink, source, local, status })
     }
-    drop(raw);
-    outcome(&status)
+
+    /// Carries everything until the command has ended; its exit code becomes this command's.
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let Session { sink, mut source, local, mut status } = self;
+        let raw = (local == Local::Terminal).then(terminal::Raw::enter).transpose()?;
+        let output = async {
+            while let Some(message) = source.next().await {
+                match message.map_err(broken)? {
+                    Message::Binary(bytes) => put(&bytes, &mut status)?,
+                    Message::Close(_) => break,
+                    _ => {}
+                }
+            }
+            Ok::<(), Fault>(())
+        };
+        tokio::select! {
+            ended = output => ended?,
+            failed = input(sink, local) => failed?,
+        }
+        drop(raw);
+        outcome(&status)
+    }
 }
 
 /// Puts what came where it belongs.

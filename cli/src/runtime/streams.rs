@@ -2,7 +2,7 @@
 
 use super::args::{Attach, Exec};
 use super::daemon::{Daemon, fault};
-use super::session::{self, Local};
+use super::session::{Local, Session};
 use crate::fault::Result;
 use cri_api::v1::{AttachRequest, ExecRequest};
 use std::process::ExitCode;
@@ -19,16 +19,18 @@ pub(super) async fn exec(daemon: &Daemon, wanted: Exec) -> Result<ExitCode> {
     };
     let answer = daemon.runtime().exec(request).await;
     let url = answer.map_err(|status| fault(&wanted.container, &status))?.into_inner().url;
-    session::run(&url, local(wanted.interactive, wanted.tty)).await
+    let local = local(wanted.interactive, wanted.tty);
+    Session::open(daemon, &url, local).await?.run().await
 }
 
 pub(super) async fn attach(daemon: &Daemon, wanted: &Attach) -> Result<ExitCode> {
     let container = daemon.container(&wanted.container).await?;
-    attach_to(daemon, &container.id, local(wanted.interactive, wanted.tty)).await
+    let local = local(wanted.interactive, wanted.tty);
+    attach_to(daemon, &container.id, local).await?.run().await
 }
 
-/// Attaches to the container of an ID.
-pub(super) async fn attach_to(daemon: &Daemon, id: &str, local: Local) -> Result<ExitCode> {
+/// Attaches to the container of an ID, which may have to be started yet.
+pub(super) async fn attach_to(daemon: &Daemon, id: &str, local: Local) -> Result<Session> {
     let request = AttachRequest {
         container_id: id.to_owned(),
         stdin: local != Local::Output,
@@ -38,7 +40,7 @@ pub(super) async fn attach_to(daemon: &Daemon, id: &str, local: Local) -> Result
     };
     let answer = daemon.runtime().attach(request).await;
     let url = answer.map_err(|status| fault(id, &status))?.into_inner().url;
-    session::run(&url, local).await
+    Session::open(daemon, &url, local).await
 }
 
 /// Which streams take part; a terminal without input is one all the same.

@@ -35,6 +35,20 @@ impl Running {
         Ok(Running { container, shim })
     }
 
+    /// Finds one whose process has its streams already, though it may have to be started yet.
+    ///
+    /// # Errors
+    /// It is not there, or has ended.
+    pub(crate) fn find_made(shared: &Shared, id: &str) -> Result<Running> {
+        match shared.get(id)? {
+            container if container.state() == ContainerState::ContainerCreated => {
+                let shim = shared.pods.get(container.sandbox_id())?.shim()?;
+                Ok(Running { container, shim })
+            }
+            _ => Running::find(shared, id),
+        }
+    }
+
     /// What an added process is like: the container's own, with another program.
     async fn process(&self, command: Vec<String>, terminal: bool) -> Result<serde_json::Value> {
         let own = match self.container.process.get() {

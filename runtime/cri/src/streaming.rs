@@ -27,6 +27,18 @@ pub(crate) fn running(cri: &crate::Cri, id: &str) -> Result<Arc<Container>> {
     Ok(container)
 }
 
+/// The container, if its own process has streams: also before it is started.
+///
+/// # Errors
+/// There is no such container, or it has ended.
+pub(crate) fn attachable(cri: &crate::Cri, id: &str) -> Result<Arc<Container>> {
+    let container = cri.containers().get(id)?;
+    match container.state() {
+        ContainerState::ContainerCreated => Ok(container),
+        _ => running(cri, id),
+    }
+}
+
 /// Streams of containers and pods.
 pub(crate) struct Streams {
     pub(crate) pods: Sandboxes,

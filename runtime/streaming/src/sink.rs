@@ -25,6 +25,14 @@ impl Sink {
         }
     }
 
+    /// Shows that it is there. Of streams that is known without.
+    pub(crate) async fn greet(&self) -> io::Result<()> {
+        match self {
+            Sink::Channel(sender, channel) => sender.channel(*channel, &[]).await,
+            Sink::Nowhere | Sink::Stream(_) => Ok(()),
+        }
+    }
+
     /// Says that nothing more will come; channels have no word for that.
     pub(crate) async fn finish(&self) -> io::Result<()> {
         match self {

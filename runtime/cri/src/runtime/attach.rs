@@ -2,12 +2,12 @@
 
 use crate::node::Cri;
 use crate::status::Result;
-use crate::streaming::running;
+use crate::streaming::attachable;
 use cri_api::v1::{AttachRequest, AttachResponse};
 use streaming::{Attach, Streams};
 
 pub(super) async fn serve(cri: &Cri, request: AttachRequest) -> Result<AttachResponse> {
-    let container = running(cri, &request.container_id)?;
+    let container = attachable(cri, &request.container_id)?;
     let streams = Streams { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
     // Whether there is a terminal is the container's to say.
     let terminal = container.config().tty;

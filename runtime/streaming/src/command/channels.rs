@@ -30,15 +30,6 @@ pub(crate) async fn serve(
     let sender = Sender::new(Arc::clone(&link.outlet), kind);
     let channels = Channels::new(Reader::new(link.inlet, sender.clone()), kind);
     let wanted = command.streams();
-    // Clients take the first message, an empty one, as the sign that the streams are there.
-    let first = if wanted.stdout {
-        STDOUT
-    } else if wanted.stderr {
-        STDERR
-    } else {
-        ERROR
-    };
-    sender.channel(first, &[]).await?;
     let (stdin, input) = mpsc::channel(WAITING);
     let (size, sizes) = watch::channel(None);
     let sink = |wanted, channel| match wanted {

@@ -54,6 +54,18 @@ pub(crate) struct Ends {
     pub(crate) version: u8,
 }
 
+impl Ends {
+    /// Clients take the first message, an empty one, as the sign that the streams are there: it comes
+    /// when the process has them.
+    async fn greet(&self) -> io::Result<()> {
+        let all = [&self.stdout, &self.stderr, &self.error];
+        match all.into_iter().find(|sink| !matches!(sink, Sink::Nowhere)) {
+            Some(first) => first.greet().await,
+            None => Ok(()),
+        }
+    }
+}
+
 impl Command {
     pub(crate) fn streams(&self) -> Streams {
         match &self.request {
@@ -91,6 +103,7 @@ impl Command {
             Request::Exec(exec) => self.shared.backend.exec(exec.clone()).await,
             Request::Attach(attach) => self.shared.backend.attach(attach.clone()).await,
         };
+        ends.greet().await?;
         match started {
             Err(error) => Ok(Outcome::Failed(error)),
             Ok(process) => Ok(self.outcome(carry(process, ends).await?)),
