@@ -123,6 +123,8 @@ pub struct Images {
     pub keep_partial: Time,
     /// How long a pull goes on after its caller went away.
     pub pull_linger: Time,
+    /// How long a registry may keep a transfer waiting before it is tried again.
+    pub stall_timeout: Time,
 }
 
 /// How containers are made.
@@ -287,6 +289,7 @@ impl Default for Images {
             keep_blobs: true,
             keep_partial: Time::seconds(24 * 3600),
             pull_linger: Time::seconds(60),
+            stall_timeout: Time::seconds(30),
         }
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn images(config: &Config) -> image::Settings {
     settings.parallel_layers = wish.parallel_layers;
     settings.keep_blobs = wish.keep_blobs;
     settings.keep_partial = wish.keep_partial.0;
+    settings.registry.idle_timeout = wish.stall_timeout.0;
     settings
 }
 
@@ -177,6 +178,7 @@ mod tests {
         let (ours, theirs) = (images(&config), image::Settings::below(&config.files.root));
         assert_eq!((ours.store, ours.snapshots), (theirs.store, theirs.snapshots));
         assert_eq!(ours.registry.certs_d, theirs.registry.certs_d);
+        assert_eq!(ours.registry.idle_timeout, theirs.registry.idle_timeout);
         assert_eq!(ours.parallel_layers, theirs.parallel_layers);
         assert_eq!((ours.keep_blobs, ours.keep_partial), (theirs.keep_blobs, theirs.keep_partial));
         let (ours, theirs) = (streams(&config), streaming::Settings::default());

@@ -26,26 +26,33 @@ pub(super) fn open(wanted: &shim_protocol::Log) -> Result<(File, u64)> {
         io(path.display().to_string(), "open the log", error)
             .advise("its directory must be there and writable")
     };
-    let opened = File::options().append(true).create(true).mode_of_logs().open(path);
+    let opened = File::options().append(true).create(true).for_logs().open(path);
     let file = match (opened, path.parent()) {
         (Err(error), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
             std::fs::create_dir_all(parent).map_err(fail)?;
-            File::options().append(true).create(true).mode_of_logs().open(path)
+            File::options().append(true).create(true).for_logs().open(path)
         }
         (opened, _) => opened,
     }
     .map_err(fail)?;
-    let size = file.metadata().map_err(fail)?.len();
-    Ok((file, size))
+    let meta = file.metadata().map_err(fail)?;
+    if !meta.is_file() {
+        return Err(fail(std::io::Error::other("something else than a file is there")));
+    }
+    Ok((file, meta.len()))
 }
 
-trait ModeOfLogs {
-    fn mode_of_logs(&mut self) -> &mut Self;
+trait ForLogs {
+    fn for_logs(&mut self) -> &mut Self;
 }
 
-impl ModeOfLogs for std::fs::OpenOptions {
-    /// Logs hold what their container may tell nobody else.
-    fn mode_of_logs(&mut self) -> &mut Self {
+impl ForLogs for std::fs::OpenOptions {
+    /// Logs hold what their container may tell nobody else. A container that has the directory of its
+    /// logs mounted may put a link to a file of the node there, or a pipe that nobody reads.
+    fn for_logs(&mut self) -> &mut Self {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(self, flags);
         std::os::unix::fs::OpenOptionsExt::mode(self, 0o640)
     }
 }
