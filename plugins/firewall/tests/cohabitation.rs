@@ -1,6 +1,13 @@
 //! The reference plugin and ours on one node: each checks and removes what the other made. Needs
 //! root and the reference plugins.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helper fails the test"
+)]
+
 mod stage;
 
 use lab::Bins;

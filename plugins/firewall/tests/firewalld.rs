@@ -1,7 +1,12 @@
 //! A real firewalld on a bus of its own, on the node of a lab. Needs root, dbus-daemon, and firewalld:
 //! installed, or unpacked in `target/debian` as `./dev test` does.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helper fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helper fails the test"
+)]
 
 mod stage;
 
@@ -30,8 +35,8 @@ const OBJECT: &str = "/org/fedoraproject/FirewallD1";
 fn installed() -> Option<PathBuf> {
     let unpacked = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/debian");
     let named = std::env::var_os("PODLOOM_FIREWALLD_DIR").map(PathBuf::from);
-    let found = named.into_iter().chain([unpacked, PathBuf::from("/")]);
-    let found = found.filter(|dir| dir.join("usr/sbin/firewalld").is_file()).next();
+    let mut all = named.into_iter().chain([unpacked, PathBuf::from("/")]);
+    let found = all.find(|dir| dir.join("usr/sbin/firewalld").is_file());
     let has_bus = PathBuf::from("/usr/bin/dbus-daemon").is_file();
     if found.is_none() || !has_bus {
         lab::skip("firewalld or dbus-daemon is missing: ./dev test brings them");
