@@ -13,6 +13,9 @@ pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
+/// Most lists of mounts are not longer, in bytes.
+const ROOM: usize = 16 << 10;
+
 /// The two interfaces of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,7 +85,11 @@ impl Layout {
             return Ok(Layout { hierarchies: vec![only] });
         }
         let path = Path::new("/proc/self/mountinfo");
-        let text = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+        // Its size is not told: with room ahead it is read by few calls.
+        let mut text = Vec::with_capacity(ROOM);
+        let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        std::io::Read::read_to_end(&mut &file, &mut text)
+            .map_err(|e| Error::io(path, "read", e))?;
         Self::parse(&String::from_utf8_lossy(&text))
     }
 

@@ -26,9 +26,7 @@ impl Bundle {
         let config = path.join("config.json");
         let fail = |error| Error::path(&config, "read", &error);
         let file = std::fs::File::open(&config).map_err(fail)?;
-        let mut text = Vec::new();
-        let bound = runtime_spec::DOCUMENT_MAX as u64 + 1;
-        file.take(bound).read_to_end(&mut text).map_err(fail)?;
+        let text = read(file, runtime_spec::DOCUMENT_MAX).map_err(fail)?;
         let spec = Spec::from_json(&text)
             .map_err(|error| Error::from(error).within(&config.display().to_string()))?;
         Ok(Bundle { path, spec, text })
@@ -54,4 +52,12 @@ impl Bundle {
         let process = self.spec.process.as_ref();
         process.and_then(|process| process.args.first()).map_or("", String::as_str)
     }
+}
+
+/// Reads a file, and no more than one byte beyond the bound; with few calls when its size is known.
+pub(crate) fn read(file: std::fs::File, bound: usize) -> std::io::Result<Vec<u8>> {
+    let size = file.metadata().map_or(0, |data| data.len());
+    let mut text = Vec::with_capacity(bound.min(size as usize) + 1);
+    file.take(bound as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }

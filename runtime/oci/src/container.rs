@@ -1,9 +1,9 @@
 //! A container through its life: each state is a type, and a step to the next consumes it.
 
 use crate::plan::{Hooks, Plan};
-use crate::state::{self, Dir, Record};
+use crate::state::{self, Brief, Dir, Record};
 use crate::sync::{self, Fault, Step, Word};
-use crate::{Bundle, ContainerId, Error, Kind, Result, Runtime, explain, hook, pid};
+use crate::{ContainerId, Error, Kind, Result, Runtime, explain, hook, pid};
 use runtime_spec::{Spec, State, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -75,18 +75,15 @@ impl Created {
     pub fn start(self) -> Result<Running> {
         let Created { owned, plan } = self;
         let container = &owned.container;
-        let process = plan.process.as_ref();
-        let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
+        if plan.process.is_none() {
+            return Err(Error::invalid("process", "is missing"));
+        }
         container.dir.lock()?;
         if !container.is_waiting() {
             return Err(container.not_in(container.status(), "start"));
         }
-        container.open_gate(|fault, said| {
-            let spec = container.spec().unwrap_or_default();
-            let args = spec.process.map(|process| process.args).unwrap_or_default();
-            let program = args.first().map_or("", String::as_str);
-            let (root, sysctls, hooks) = (None, &[], "startContainer");
-            explain::Context { process, program, root, sysctls, hooks, said }.explain(fault)
+        container.open_gate(|fault, said| match container.explain_start(fault, said) {
+            Ok(error) | Err(error) => error,
         })?;
         container.after_start(&plan.hooks)?;
         Ok(Running { owned })
@@ -282,17 +279,33 @@ impl Container {
             Status::Created => {}
             other => return Err(self.not_in(other, "start")),
         }
-        let bundle =
-            Bundle { path: self.record.bundle.clone(), spec: self.spec()?, text: Vec::new() };
-        let plan = Plan::new(&bundle.spec)?;
+        let brief = self.brief();
+        if !brief.process {
+            return Err(Error::invalid("process", "is missing"));
+        }
+        self.open_gate(|fault, said| match self.explain_start(fault, said) {
+            Ok(error) | Err(error) => error,
+        })?;
+        if !brief.poststart {
+            return Ok(());
+        }
+        self.after_start(&Plan::new(&self.spec()?)?.hooks)
+    }
+
+    /// A start that failed, in words.
+    fn explain_start(&self, fault: Fault, said: Option<BorrowedFd<'_>>) -> Result<Error> {
+        let spec = self.spec()?;
+        let (plan, process) = (Plan::new(&spec)?, spec.process.unwrap_or_default());
+        let program = process.args.first().map_or("", String::as_str);
         let process = plan.process.as_ref();
         let process = process.ok_or_else(|| Error::invalid("process", "is missing"))?;
-        let (program, root, sysctls) = (bundle.program(), None, &[]);
-        let hooks = "startContainer";
-        self.open_gate(|fault, said| {
-            explain::Context { process, program, root, sysctls, hooks, said }.explain(fault)
-        })?;
-        self.after_start(&plan.hooks)
+        let (root, sysctls, hooks) = (None, &[], "startContainer");
+        Ok(explain::Context { process, program, root, sysctls, hooks, said }.explain(fault))
+    }
+
+    /// What the configuration has, from the record or, where that is older, from the configuration.
+    pub(crate) fn brief(&self) -> Brief {
+        self.record.brief.unwrap_or_else(|| Brief::of(&self.spec().unwrap_or_default()))
     }
 
     pub(crate) fn not_in(&self, status: Status, verb: &str) -> Error {

@@ -10,7 +10,7 @@ use crate::group;
 use crate::launch::{self, Child, Launch};
 use crate::plan::Plan;
 use crate::rdt::Rdt;
-use crate::state::{self, Dir, Record};
+use crate::state::{self, Brief, Dir, Record};
 use crate::sync::{self, Word};
 use crate::{
     Bundle, ContainerId, Error, Result, Runtime, Streams, hook, mapping, oom, pid, process, sys,
@@ -143,6 +143,7 @@ impl Runtime {
                 .filter(|kind| namespaces.has(*kind))
                 .collect(),
             annotations: spec.annotations.clone(),
+            brief: Some(Brief::of(spec)),
             ..Record::default()
         })
     }

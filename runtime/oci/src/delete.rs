@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::plan::Plan;
 use crate::state::Dir;
 use crate::{ContainerId, Error, Kind, Result, Runtime, hook, pid, sys};
-use runtime_spec::{Namespace, NamespaceKind, Spec, Status};
+use runtime_spec::{Spec, Status};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::path::Path;
@@ -32,13 +32,7 @@ impl Container {
     /// Whether processes are there that the end of the first one does not end: a PID namespace of
     /// the container's own would end them.
     fn outlives_first(&self) -> bool {
-        let own = self.spec().is_ok_and(|spec| {
-            spec.linux.is_some_and(|linux| {
-                let own = |it: &Namespace| it.kind == NamespaceKind::Pid && it.path.is_none();
-                linux.namespaces.iter().any(own)
-            })
-        });
-        !own && self.status() != Status::Creating && self.shares_pids()
+        !self.brief().pids && self.status() != Status::Creating && self.shares_pids()
     }
 
     fn not_running(&self) -> Error {
@@ -217,9 +211,7 @@ impl Container {
     /// Removes the group and the directory, then runs `poststop` hooks; their failures are only
     /// told. Killed meanwhile, it leaves them to the next command that deletes this name.
     fn remove(mut self, tell: &mut dyn FnMut(Error)) -> Result<()> {
-        let hooks = self
-            .spec()
-            .is_ok_and(|spec| spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststop.is_empty()));
+        let hooks = self.brief().poststop;
         if !self.record.cgroup.is_none() || self.record.cgroup.unit.is_some() {
             self.group.destroy(PATIENCE)?;
         }

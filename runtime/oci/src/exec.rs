@@ -197,7 +197,10 @@ impl<'a> Work<'a> {
             joins: container.joins()?,
             joiner: match options.cgroups.as_slice() {
                 [] => grouped.then(|| container.group.joiner_beside(init)).transpose()?,
-                wishes => Some(container.group.joiner_below(wishes)?),
+                wishes => Some(container.group.joiner_below(wishes).map_err(|error| {
+                    // The words in front are those of runc.
+                    Error::from(error).within("exec: adding pid to its groups")
+                })?),
             },
             rdt: Rdt::of(spec, container.id())?,
             filter: profile

@@ -54,6 +54,35 @@ pub(crate) struct Record {
     /// Its group of resctrl for monitoring.
     #[serde(default)]
     pub(crate) monitor: Option<PathBuf>,
+    /// What later commands would have to read the whole configuration for.
+    #[serde(default)]
+    pub(crate) brief: Option<Brief>,
+}
+
+/// Whether a configuration has these things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Brief {
+    pub(crate) process: bool,
+    pub(crate) poststart: bool,
+    pub(crate) poststop: bool,
+    /// A new PID namespace.
+    pub(crate) pids: bool,
+}
+
+impl Brief {
+    pub(crate) fn of(spec: &runtime_spec::Spec) -> Brief {
+        let hooks = spec.hooks.as_ref();
+        let spaces = spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+        let path = |path: &PathBuf| !path.as_os_str().is_empty();
+        Brief {
+            process: spec.process.is_some(),
+            poststart: hooks.is_some_and(|hooks| !hooks.poststart.is_empty()),
+            poststop: hooks.is_some_and(|hooks| !hooks.poststop.is_empty()),
+            pids: spaces.iter().any(|space| {
+                space.kind == NamespaceKind::Pid && !space.path.as_ref().is_some_and(path)
+            }),
+        }
+    }
 }
 
 /// The directory of one container, held open.
@@ -190,14 +219,8 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map_err(|errno| self.failed(name, "open", errno))?;
-        let mut text = Vec::new();
-        let bound = RECORD_MAX as u64 + 1;
-        std::io::Read::read_to_end(
-            &mut std::io::Read::take(std::fs::File::from(file), bound),
-            &mut text,
-        )
-        .map_err(|error| Error::path(&self.path.join(name), "read", &error))?;
-        Ok(text)
+        crate::bundle::read(file.into(), RECORD_MAX)
+            .map_err(|error| Error::path(&self.path.join(name), "read", &error))
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
