@@ -1,11 +1,13 @@
 /* The floor of running a container: the kernel work of its namespaces, mounts, root and filter.
  *
- * usage: container minimal|kubernetes ROOTFS FILTER BIND
+ * usage: container minimal|kubernetes ROOTFS FILTER BIND [GROUP]
  *
  * One static program makes one process with clone3 and waits for it. FILTER is a file of compiled
- * instructions and BIND a host file that is mounted twice; both are for "kubernetes" only. No
- * configuration is read, nothing is checked, no control group is made and nothing is recorded. */
+ * instructions and BIND a host file that is mounted twice; both are for "kubernetes" only. With GROUP,
+ * a path, a control group is made in every tree below /sys/fs/cgroup, limited, entered and removed; its
+ * parents are there. No configuration is read, nothing is checked and nothing is recorded. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -126,8 +128,100 @@ static void filter(void)
 		die("seccomp");
 }
 
+#define TREES 16
+/* Of each tree: where the group is, and the file by which a process moves itself into it. */
+static struct { char at[512]; int tasks; } groups[TREES];
+static int trees, unified = -1;
+
+static int set(const char *group, const char *file, const char *value)
+{
+	char path[600];
+	snprintf(path, sizeof path, "%s/%s", group, file);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (write(fd, value, strlen(value)) < 0)
+		die(path);
+	close(fd);
+	return 1;
+}
+
+static void copy(const char *top, const char *group, const char *file)
+{
+	char path[600], value[256];
+	snprintf(path, sizeof path, "%s/%s", top, file);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, value, sizeof value - 1);
+	if (length < 0)
+		die(path);
+	close(fd);
+	value[length] = 0;
+	set(group, file, value);
+}
+
+static void limit(const char *group, int v2)
+{
+	static const char *const devices[] = { "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm",
+		"c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm" };
+	set(group, v2 ? "memory.max" : "memory.limit_in_bytes", "134217728");
+	set(group, v2 ? "cpu.weight" : "cpu.shares", v2 ? "4" : "102");
+	set(group, v2 ? "cpu.max" : "cpu.cfs_quota_us", v2 ? "50000 100000" : "50000");
+	set(group, "pids.max", "1024");
+	if (set(group, "devices.deny", "a"))
+		for (unsigned i = 0; i < sizeof devices / sizeof *devices; i++)
+			set(group, "devices.allow", devices[i]);
+}
+
+static void make_group(const char *top, const char *path, int full, int v2)
+{
+	char *at = groups[trees].at;
+	snprintf(at, sizeof groups->at, "%s/%s", top, path);
+	if (mkdir(at, 0755) < 0)
+		die(at);
+	if (!v2 && !strcmp(top, "/sys/fs/cgroup/cpuset"))
+		for (int i = 0; i < 2; i++)
+			copy(top, at, i ? "cpuset.mems" : "cpuset.cpus");
+	if (full)
+		limit(at, v2);
+	char tasks[600];
+	snprintf(tasks, sizeof tasks, "%s/tasks", at);
+	if (v2)
+		unified = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	groups[trees++].tasks = v2 ? -1 : open(tasks, O_WRONLY | O_CLOEXEC);
+}
+
+static void make_groups(const char *path, int full)
+{
+	static const char root[] = "/sys/fs/cgroup";
+	char top[300];
+	if (!access("/sys/fs/cgroup/cgroup.controllers", F_OK)) {
+		make_group(root, path, full, 1);
+		return;
+	}
+	DIR *all = opendir(root);
+	for (struct dirent *one; all && trees < TREES && (one = readdir(all));) {
+		snprintf(top, sizeof top, "%s/%s/tasks", root, one->d_name);
+		if (one->d_type != DT_DIR || *one->d_name == '.' || access(top, F_OK))
+			continue;
+		*strrchr(top, '/') = 0;
+		make_group(top, path, full, 0);
+	}
+	if (all)
+		closedir(all);
+}
+
+static void enter_groups(void)
+{
+	for (int i = 0; i < trees; i++)
+		if (groups[i].tasks >= 0 && write(groups[i].tasks, "0", 1) < 0)
+			die(groups[i].at);
+}
+
 static void contain(int full, char **argv)
 {
+	enter_groups();
+	if (full && unshare(CLONE_NEWCGROUP))
+		die("cgroup namespace");
 	put(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	put(argv[2], argv[2], NULL, MS_BIND | MS_REC, NULL);
 	if (chdir(argv[2]))
@@ -156,15 +250,21 @@ static void contain(int full, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return 2;
 	int full = !strcmp(argv[1], "kubernetes"), status;
 	if (full)
 		read_filter(argv[3]);
+	if (argc == 6)
+		make_groups(argv[5], full);
 	struct clone_args args = { .exit_signal = SIGCHLD };
 	args.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 	if (full)
-		args.flags |= CLONE_NEWNET | CLONE_NEWCGROUP;
+		args.flags |= CLONE_NEWNET;
+	if (unified >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned long long)unified;
+	}
 	long child = syscall(SYS_clone3, &args, sizeof args);
 	if (child < 0)
 		die("clone3");
@@ -172,5 +272,8 @@ int main(int argc, char **argv)
 		contain(full, argv);
 	if (waitpid((pid_t)child, &status, 0) < 0)
 		die("wait");
+	for (int i = 0; i < trees; i++)
+		if (rmdir(groups[i].at) < 0)
+			die(groups[i].at);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 124;
 }

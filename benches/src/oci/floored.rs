@@ -16,6 +16,7 @@ pub(crate) struct Bare {
     rootfs: PathBuf,
     filter: PathBuf,
     shared: PathBuf,
+    group: String,
 }
 
 impl Bare {
@@ -37,12 +38,15 @@ impl Bare {
             rootfs: stage.rootfs.clone(),
             filter,
             shared: stage.shared.clone(),
+            group: format!("{}/floor", stage.cgroups.trim_start_matches('/')),
         })
     }
 
-    pub(crate) fn run(&self) -> Result<Outcome> {
+    /// Without control groups, or with those that a container has.
+    pub(crate) fn run(&self, groups: bool) -> Result<Outcome> {
         let mut command = Command::new(&self.program);
         command.arg(self.shape.as_str()).arg(&self.rootfs).arg(&self.filter).arg(&self.shared);
+        command.args(groups.then_some(&self.group));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let start = Instant::now();
         let status = command.spawn().about("floor")?.wait().about("floor")?;

@@ -25,8 +25,9 @@ use player::{Player, Stage, Step};
 const OURS: &str = "podloom-oci";
 /// The label of the library under measurement.
 const LINKED: &str = "podloom, linked";
-/// The label of the bare program.
+/// The label of the bare program, and of the same with the control groups of a container.
 const FLOOR: &str = "floor";
+const FLOOR_GROUPS: &str = "floor, groups";
 /// Create and start, and delete too, of one container.
 const SUMS: [(&str, &[&str]); 2] = [
     ("create+start", &["create", "start"]),
@@ -93,8 +94,10 @@ fn race(options: &Options, stage: &Stage<'_>, floor: &Floor) -> Result<Scenario>
             }
         }
         board.add_up(named.iter().map(|who| who.name.as_str()), &SUMS);
-        if board.may_run(FLOOR) {
-            board.note(FLOOR, Step::Run.as_str(), bare.run()?);
+        for (name, groups) in [(FLOOR, false), (FLOOR_GROUPS, true)] {
+            if board.may_run(name) {
+                board.note(name, Step::Run.as_str(), bare.run(groups)?);
+            }
         }
         if let Some(linked) = linked.as_ref().filter(|_| board.may_run(LINKED)) {
             for (verb, outcome) in linked.run()? {
@@ -120,7 +123,10 @@ impl Stage<'_> {
 }
 
 fn comparisons(named: &[Contestant]) -> Vec<Compare> {
-    let mut compare = vec![Compare::cost(OURS, FLOOR), Compare::cost(LINKED, FLOOR)];
+    let mut compare: Vec<Compare> = [FLOOR, FLOOR_GROUPS]
+        .iter()
+        .flat_map(|floor| [Compare::cost(OURS, floor), Compare::cost(LINKED, floor)])
+        .collect();
     for peer in named.iter().filter(|who| who.name != OURS) {
         compare.push(Compare::speed(OURS, &peer.name));
         compare.push(Compare::speed(LINKED, &peer.name));

@@ -28,7 +28,33 @@ impl Tree {
             umount2(&unified, MntFlags::MNT_DETACH).about(unified.display())?;
         }
         sweep();
-        Ok(Tree { path: format!("/{PREFIX}{}", std::process::id()) })
+        let tree = Tree { path: format!("/{PREFIX}{}", std::process::id()) };
+        tree.plant()?;
+        Ok(tree)
+    }
+
+    /// Makes the parent in every tree, as a pod's is there before its containers.
+    fn plant(&self) -> Result<()> {
+        for top in tops().iter().filter(|top| top.join("cgroup.procs").exists()) {
+            let own = top.join(self.path.trim_start_matches('/'));
+            if let Err(error) = std::fs::create_dir(&own)
+                && error.kind() != std::io::ErrorKind::AlreadyExists
+            {
+                return Err(error).about(own.display());
+            }
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = std::fs::read(top.join(file)) {
+                    std::fs::write(own.join(file), value).about(own.display())?;
+                }
+            }
+            let Ok(all) = std::fs::read_to_string(own.join("cgroup.controllers")) else { continue };
+            for controller in all.split_whitespace() {
+                // Those that the machine keeps back are kept from everybody.
+                let _ =
+                    std::fs::write(own.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+        }
+        Ok(())
     }
 
     /// As a configuration names it.

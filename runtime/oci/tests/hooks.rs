@@ -116,7 +116,7 @@ fn one_that_hangs_is_killed_after_its_timeout() {
     let begun = Instant::now();
     let failed = room.run(&["create", &room.id]);
     assert!(errors(&failed).contains("timeout"), "{failed:?}");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(50));
     room.assert_gone();
 }
 
@@ -153,11 +153,11 @@ fn what_a_failed_hook_said_is_told() {
         room.ok(&["delete", "--force"]);
     }
     // Who stays behind with the hook's streams holds up nobody.
-    let stays = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 30 & exit 0"]}]);
+    let stays = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 200 & exit 0"]}]);
     room.set("/hooks", json!({"createRuntime": stays}));
     let begun = Instant::now();
     room.ok(&["create"]);
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(50));
     room.ok(&["delete", "--force"]);
     room.assert_gone();
 }

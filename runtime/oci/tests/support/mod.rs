@@ -15,8 +15,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longest that a command of a test may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest that a command of a test may take: an emulated processor is slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A bundle, a state root, and the containers made from them; all go with it.
 pub struct Room {
