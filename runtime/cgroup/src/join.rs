@@ -98,11 +98,11 @@ impl Cgroup {
         for wish in wishes.iter().filter(|wish| *wish != "/") {
             if paths.is_none() {
                 return Err(Error::invalid(
-                    format_args!("--cgroup {wish}"),
+                    format_args!("{wish:?}"),
                     "the container has no control group",
                 ));
             }
-            let subject = || format!("--cgroup {wish}");
+            let subject = || format!("{wish:?}");
             let (names, path) = wish.split_once(':').map_or(("", wish.as_str()), |(n, p)| (n, p));
             let path = RelPath::parse(path)
                 .map_err(|_| Error::invalid(subject(), "bad sub cgroup path: it leads out"))?;
