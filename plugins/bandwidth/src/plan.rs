@@ -9,7 +9,7 @@ use sha2::{Digest, Sha512};
 /// Bytes of an Ethernet header with a VLAN tag.
 const HEADER: u64 = 18;
 /// Minor number of the class that is limited, where only some peers are.
-const LIMITED: u16 = 1;
+pub(crate) const LIMITED: u16 = 1;
 /// Bytes that may wait in that class at least: packets that were joined for speed are not cut
 /// there, and have 64 KiB.
 const CLASS_QUEUE: u32 = 128 << 10;

@@ -1,9 +1,9 @@
 //! The link that limits are put on, and what stands in their way there.
 
-use crate::plan::{Seat, is_ifb_name};
+use crate::plan::{LIMITED, Seat, is_ifb_name};
 use cni_plugin::Call;
 use cni_types::{CniResult, Code, Error, Result};
-use netlink::traffic::{Discipline, Handle, INGRESS, Qdisc, ROOT, Verdict};
+use netlink::traffic::{DIRECT, Discipline, Handle, INGRESS, Qdisc, ROOT, Verdict};
 use netlink::{Kind, Link, Netlink};
 
 /// The link that limits are put on.
@@ -86,8 +86,10 @@ impl Target {
     /// Those of the kernel.
     pub(crate) fn clear_root(&self, link: u32) -> Result<bool> {
         let Some(found) = self.space.qdisc(link, ROOT)? else { return Ok(true) };
-        let is_ours =
-            matches!(found.discipline, Discipline::TokenBucket(_) | Discipline::Classes { .. });
+        let is_ours = matches!(
+            found.discipline,
+            Discipline::TokenBucket(_) | Discipline::Classes { default: DIRECT | LIMITED }
+        );
         if !is_ours || found.handle != Handle::new(1, 0) {
             return Ok(false);
         }

@@ -101,13 +101,15 @@ fn only_networks_that_are_listed_are_limited() {
 }
 
 /// An interface that has no other end on the node is limited in the pod.
-#[test]
-fn a_macvlan_interface_is_limited_in_the_pod() {
-    let Some(stage) = Stage::new("shape-macvlan") else { return };
+fn limited_in_the_pod(plugin: &str) {
+    let Some(stage) = Stage::new(&format!("shape-{plugin}")) else { return };
+    if !lab::kernel_makes(plugin) {
+        return;
+    }
     let neighbour = lab::lan(&stage.lab);
     let pod = stage.lab.pod("a");
-    let macvlan = lab::lan_conf(&stage.lab, "macvlan", &json!({"master": "lan0"}));
-    let result = stage.lab.plugin("macvlan").add(&pod, "eth0", &macvlan).ok();
+    let network = lab::lan_conf(&stage.lab, plugin, &json!({"master": "lan0"}));
+    let result = stage.lab.plugin(plugin).add(&pod, "eth0", &network).ok();
     single(&neighbour);
     single(&pod);
     let node = stage.lab.snapshot();
@@ -116,13 +118,13 @@ fn a_macvlan_interface_is_limited_in_the_pod() {
     let interfaces = shaped["interfaces"].as_array().expect("interfaces");
     assert_eq!(interfaces.len(), 2, "{shaped}");
     assert_eq!(interfaces[1]["sandbox"].as_str(), pod.path().to_str());
-    assert_eq!(links(&pod, "ifb"), [interfaces[1]["name"].as_str().expect("a name")]);
+    let ifb = interfaces[1]["name"].as_str().expect("a name");
+    assert_eq!(links(&pod, "ifb"), [ifb]);
     node.assert_same(&stage.lab.snapshot());
     stage.lab.plugin("bandwidth").check(&pod, "eth0", &conf, &shaped).ok();
-    let address = lab::address(&result, 0);
     // What arrives at the interface itself is counted before it is held.
-    let ifb = Counter::Sent(interfaces[1]["name"].as_str().expect("a name"));
-    let ingress = Flow { from: &neighbour, to: &pod, address, source: None, counter: ifb };
+    let (address, counter) = (lab::address(&result, 0), Counter::Sent(ifb));
+    let ingress = Flow { from: &neighbour, to: &pod, address, source: None, counter };
     ingress.assert_near(RATE, "ingress");
     let address = "10.33.0.254".parse().expect("address");
     let egress = Flow { from: &pod, to: &neighbour, address, source: None, counter: RECEIVED };
@@ -132,4 +134,14 @@ fn a_macvlan_interface_is_limited_in_the_pod() {
     egress.assert_beyond(RATE, "after DEL");
     let failed = stage.lab.plugin("bandwidth").check(&pod, "eth0", &conf, &shaped);
     assert_eq!(failed.code(), 103, "{failed}");
+}
+
+#[test]
+fn a_macvlan_interface_is_limited_in_the_pod() {
+    limited_in_the_pod("macvlan");
+}
+
+#[test]
+fn an_ipvlan_interface_is_limited_in_the_pod() {
+    limited_in_the_pod("ipvlan");
 }
