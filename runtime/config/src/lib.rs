@@ -10,11 +10,13 @@
 mod duration;
 mod error;
 mod load;
+mod nri;
 mod sections;
 
 pub use duration::Time;
 pub use error::{Error, Result};
 pub use load::{DEFAULT_FILE, DEFAULT_TEXT};
+pub use nri::{Nri, RefusedAdjustment};
 pub use sections::{
     CgroupDriver, Config, Containers, Files, Images, Log, LogFormat, Metrics, Network, Rlimit,
     Runtime, Server, Streaming, Tls,

@@ -59,6 +59,16 @@ impl Config {
                 return Err(format!("{key}: {} is not absolute", path.display()));
             }
         }
+        for (key, path) in
+            [("nri.socket_path", &self.nri.socket_path), ("nri.plugin_path", &self.nri.plugin_path)]
+        {
+            if !path.as_os_str().is_empty() && !path.is_absolute() {
+                return Err(format!("{key}: {} is not absolute", path.display()));
+            }
+        }
+        if self.nri.disable && !self.nri.required_plugins.is_empty() {
+            return Err("nri.required_plugins: are never there with nri.disable".to_owned());
+        }
         for (name, runtime) in &self.runtimes {
             if !runtime.program.as_os_str().is_empty() && !runtime.program.is_absolute() {
                 let program = runtime.program.display();
@@ -184,6 +194,9 @@ mod tests {
             ("[server]\nsocket = \"run.sock\"\n", "server.socket"),
             ("[metrics]\naddress = \"9105\"\n", "metrics.address"),
             ("[containers.rlimits]\nNOFILE = { soft = 2, hard = 1 }\n", "soft is above hard"),
+            ("[nri]\nsocket_path = \"nri.sock\"\n", "nri.socket_path"),
+            ("[nri]\ndisable = true\nrequired_plugins = [\"a\"]\n", "nri.required_plugins"),
+            ("[nri]\nrefused_adjustments = [\"hook\"]\n", "line 2"),
             ("[runtimes.x]\nprogram = \"runc\"\n", "runtimes.x.program"),
         ] {
             fs::write(&file, text).unwrap();

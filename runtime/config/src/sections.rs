@@ -1,6 +1,6 @@
 //! The sections of the file, with the defaults of each key.
 
-use crate::Time;
+use crate::{Nri, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +24,8 @@ pub struct Config {
     pub containers: Containers,
     /// `[runtimes.NAME]`, by the name of the runtime handler.
     pub runtimes: BTreeMap<String, Runtime>,
+    /// `[nri]`
+    pub nri: Nri,
     /// `[metrics]`
     pub metrics: Metrics,
     /// `[log]`

@@ -10,6 +10,7 @@ use crate::{Error, Kind, Result};
 use cri_api::v1::ContainerConfig;
 use edits::Edits;
 use file::File;
+use runtime_spec::Spec;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,18 @@ pub(crate) fn edits(dirs: &[PathBuf], names: &[String]) -> Result<Vec<Edits>> {
         found.extend(file.device(device));
     }
     Ok(found)
+}
+
+/// Puts devices by their names, `vendor.com/class=name`, into a configuration. Blocks.
+///
+/// # Errors
+/// [`Kind::Invalid`] for what is no name, or a device that no file of these directories has.
+pub fn add_named_devices(spec: &mut Spec, dirs: &[PathBuf], names: &[String]) -> Result<()> {
+    if let Some(name) = names.iter().find(|name| parts(name).is_none()) {
+        let e = Error::new(Kind::Invalid, format!("CDI device {name:?}"), "is no name");
+        return Err(e.with_advice("want vendor.com/class=name"));
+    }
+    apply(spec, edits(dirs, names)?)
 }
 
 fn paths(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Mutex, watch};
 
+/// File of the configuration in a bundle.
+pub(crate) const CONFIG: &str = "config.json";
+
 /// What changes in a container's life, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -55,6 +58,10 @@ pub struct Container {
     pub(crate) starting: Mutex<()>,
     /// Its process, as the runtime was told: what added ones are like.
     pub(crate) process: OnceLock<Arc<runtime_spec::Process>>,
+    /// `linux.cgroupsPath`, where a hook wanted another than the record says.
+    pub(crate) placed: OnceLock<String>,
+    /// Held by who changes its limits.
+    pub(crate) limits: Mutex<()>,
 }
 
 impl Container {
@@ -85,6 +92,8 @@ impl Container {
             gate: Mutex::default(),
             starting: Mutex::default(),
             process: OnceLock::new(),
+            placed: OnceLock::new(),
+            limits: Mutex::default(),
         })
     }
 
@@ -190,7 +199,7 @@ impl Container {
 
     /// `linux.cgroupsPath`, to find its control groups by.
     pub fn cgroups_path(&self) -> &str {
-        &self.record.cgroups_path
+        self.placed.get().unwrap_or(&self.record.cgroups_path)
     }
 
     /// Who made its control groups.
@@ -228,6 +237,20 @@ impl Container {
     /// Its records: what survives a boot.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// Its configuration for the runtime; none once its bundle is gone, or before it is there. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn configuration(&self) -> Result<Option<runtime_spec::Spec>> {
+        let path = self.run_dir.join(CONFIG);
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|e| Error::io(path.display(), &e))?,
+        };
+        let spec = serde_json::from_slice(&text);
+        spec.map(Some).map_err(|e| Error::new(Kind::Io, path.display(), e))
     }
 
     /// Its status at this moment.

@@ -173,6 +173,15 @@ impl Containers {
         crate::update::update(&self.shared, id, update).await
     }
 
+    /// Sets limits of a container for a hook, without asking hooks. Fields that are zero or empty stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// As [`Containers::update`].
+    pub async fn set_limits(&self, id: &str, resources: &LinuxContainerResources) -> Result<()> {
+        crate::update::set_limits(&self.shared, id, resources).await
+    }
+
     /// Runs a command in a container and waits for its end, at most `timeout`. What it leaves
     /// behind does not hold the answer up for longer than [`Settings::exec_drain`].
     ///

@@ -171,12 +171,12 @@ pub(crate) async fn remove_one(shared: &Arc<Shared>, container: &Arc<Container>)
     if shared.get(container.id()).is_err() {
         return Ok(());
     }
+    stop_one(shared, container, Duration::ZERO).await?;
     if let Ok(pod) = shared.pods.get(container.sandbox_id())
         && let Err(e) = shared.settings.hooks.remove(Peer { pod: &pod, container }).await
     {
         tracing::warn!(container = container.id(), error = %e, "a hook before removal failed");
     }
-    stop_one(shared, container, Duration::ZERO).await?;
     // A full disk must not keep it: without the note the next process removes an ended container.
     if let Err(e) = container.change(|status| !std::mem::replace(&mut status.removing, true)).await
     {
@@ -210,7 +210,7 @@ pub(crate) async fn undo(
     let gone = Gone {
         id: id.to_owned(),
         volumes: usize::try_from(container.record.volumes).unwrap_or_default(),
-        cgroup: Some((container.record.cgroups_path.clone(), container.cgroup_driver())),
+        cgroup: Some((container.cgroups_path().to_owned(), container.cgroup_driver())),
     };
     let shared = shared.clone();
     blocking(move || gone.from(&shared)).await

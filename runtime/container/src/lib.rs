@@ -59,11 +59,12 @@ mod volumes;
 mod watch;
 mod wish;
 
+pub use cdi::add_named_devices;
 pub use container::{Container, Status};
 pub use containers::{Containers, Recovered, Update};
 pub use events::{Change, Event};
-pub use hooks::{Adjusted, Future, Hooks, NoHooks, Peer};
+pub use hooks::{Adjusted, Hooks, NoHooks, Peer};
 pub use process::{Attach, Exec, Output, Process, Reader, Resizer, Size, Writer};
-pub use sandbox::{Error, Kind, Result};
+pub use sandbox::{Error, Future, Kind, Result};
 pub use settings::{Handler, Settings};
 pub use shim_protocol::{Program, Runtime};

@@ -1,6 +1,6 @@
 //! Making a container.
 
-use crate::container::Container;
+use crate::container::{CONFIG, Container};
 use crate::events::Change;
 use crate::hooks::Peer;
 use crate::record::{RECORD, Record};
@@ -100,7 +100,12 @@ impl Job {
             Err(e) => e,
         };
         tracing::warn!(container = self.id, name = %name, error = %failed, "container was not made");
-        match end::undo(&self.shared, &container, Some(&self.shim)).await {
+        let undone = end::undo(&self.shared, &container, Some(&self.shim)).await;
+        let peer = Peer { pod: &self.pod, container: &container };
+        if let Err(e) = self.shared.settings.hooks.undone(peer).await {
+            tracing::warn!(container = self.id, error = %e, "a hook after the undoing failed");
+        }
+        match undone {
             Ok(()) => {
                 self.shared.names.free(&name, &self.id);
                 Err(failed)
@@ -220,12 +225,12 @@ impl Job {
         leased?;
         let peer = Peer { pod: &self.pod, container: &container };
         let adjusted = self.shared.settings.hooks.create(peer, spec).await?;
-        let path = container.run_dir().join("config.json");
+        self.place(&container, &adjusted.spec).await?;
+        let path = container.run_dir().join(CONFIG);
         let text = serde_json::to_vec(&adjusted.spec);
         let text = text.map_err(|e| Error::new(Kind::Internal, path.display(), e))?;
         // In memory, and small: not worth another thread.
         disk::replace(&path, &text, CONFIG_MODE).map_err(|e| Error::io(path.display(), &e))?;
-        crate::update::of_hooks(&self.shared, adjusted.updates).await;
         watch::listen(&self.shared, &self.pod, &self.shim);
         let create = self.order(&container, handler);
         let created = self.shared.ask(&self.id, self.shim.create(&create)).await?;
@@ -236,11 +241,33 @@ impl Job {
         let _first = container.process.set(Arc::new(process));
         let written = container.change(|status| {
             status.pid = created.pid;
+            if let Some(adjusted) = &adjusted.resources {
+                let asked = status.resources.take().unwrap_or_default();
+                status.resources = Some(spec::merged(&asked, adjusted));
+            }
             (status.uid, status.gid) = (identity.uid, identity.gid);
             status.groups = identity.groups;
             true
         });
         written.await.map(drop)
+    }
+
+    /// Notes the control group that a hook wants instead, so that whoever undoes the container finds
+    /// it.
+    async fn place(&self, container: &Arc<Container>, spec: &Spec) -> Result<()> {
+        let path = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.clone());
+        let Some(path) = path.filter(|path| path != container.cgroups_path()) else {
+            return Ok(());
+        };
+        let placed = container.clone();
+        blocking(move || {
+            let record = Record { cgroups_path: path.clone(), ..placed.record.clone() };
+            disk::write(&placed.state_dir().join(RECORD), &record)?;
+            // Nobody else sets it: the container is being made.
+            let _first = placed.placed.set(path);
+            Ok(())
+        })
+        .await
     }
 
     /// What the shim is told.

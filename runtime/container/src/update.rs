@@ -19,20 +19,15 @@ async fn change(shared: &Arc<Shared>, container: &Arc<Container>, update: Update
     let _alone = container.gate.lock().await;
     let pod = shared.pods.get(container.sandbox_id())?;
     let peer = Peer { pod: &pod, container };
-    let resources = match update.resources {
-        None => None,
-        Some(asked) => {
-            let asked = shared.settings.hooks.update(peer, asked).await?;
-            Some(apply(shared, container, &asked).await?)
-        }
-    };
+    if let Some(asked) = update.resources {
+        let asked = shared.settings.hooks.update(peer, asked).await?;
+        limit(shared, container, &asked).await?;
+    }
     container
         .change(|status| {
-            if resources.is_some() {
-                status.resources = resources;
-            }
+            let is_empty = update.annotations.is_empty();
             status.annotations.extend(update.annotations);
-            true
+            !is_empty
         })
         .await?;
     if let Err(e) = shared.settings.hooks.updated(peer).await {
@@ -63,25 +58,27 @@ async fn apply(
     Ok(merged)
 }
 
-/// Sets limits that hooks want for other containers. That one fails is told, no more: what made
-/// the hooks want it has happened.
-pub(crate) async fn of_hooks(
+/// Sets limits without asking hooks, who are those that want it.
+pub(crate) async fn set_limits(
     shared: &Arc<Shared>,
-    updates: Vec<(String, LinuxContainerResources)>,
-) {
-    for (id, asked) in updates {
-        let outcome = async {
-            let container = shared.get(&id)?;
-            let resources = apply(shared, &container, &asked).await?;
-            container
-                .change(|status| {
-                    status.resources = Some(resources);
-                    true
-                })
-                .await
-        };
-        if let Err(e) = outcome.await {
-            tracing::warn!(container = id, error = %e, "limits that a hook wants were not set");
-        }
-    }
+    id: &str,
+    asked: &LinuxContainerResources,
+) -> Result<()> {
+    let container = shared.get(id)?;
+    limit(shared, &container, asked).await
+}
+
+/// Sets limits and notes them; one after the other, so that none puts back what another changed.
+async fn limit(
+    shared: &Shared,
+    container: &Arc<Container>,
+    asked: &LinuxContainerResources,
+) -> Result<()> {
+    let _alone = container.limits.lock().await;
+    let resources = apply(shared, container, asked).await?;
+    let noted = container.change(|status| {
+        status.resources = Some(resources);
+        true
+    });
+    noted.await.map(drop)
 }

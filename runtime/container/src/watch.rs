@@ -4,7 +4,7 @@ use crate::container::Container;
 use crate::events::Change;
 use crate::hooks::Peer;
 use crate::shared::Shared;
-use crate::{Result, end, update};
+use crate::{Result, end};
 use cri_api::v1::ContainerState;
 use sandbox::{Sandbox, blocking};
 use shim_client::Shim;
@@ -88,11 +88,8 @@ fn reason(exit: &Exit) -> &'static str {
 
 async fn after_the_end(shared: &Arc<Shared>, container: &Arc<Container>) {
     let Ok(pod) = shared.pods.get(container.sandbox_id()) else { return };
-    match shared.settings.hooks.stopped(Peer { pod: &pod, container }).await {
-        Ok(updates) => update::of_hooks(shared, updates).await,
-        Err(e) => {
-            tracing::warn!(container = container.id(), error = %e, "a hook after the end failed");
-        }
+    if let Err(e) = shared.settings.hooks.stopped(Peer { pod: &pod, container }).await {
+        tracing::warn!(container = container.id(), error = %e, "a hook after the end failed");
     }
 }
 
@@ -137,13 +134,14 @@ pub(crate) async fn end_without_exit(
         true
     });
     match changed.await {
-        Ok(false) => {}
-        Ok(true) => shared.tell(container, Change::Stopped),
+        Ok(false) => return,
+        Ok(true) => {}
         Err(e) => {
             tracing::error!(container = container.id(), error = %e, "its status was not written");
-            shared.tell(container, Change::Stopped);
         }
     }
+    shared.tell(container, Change::Stopped);
+    after_the_end(shared, container).await;
 }
 
 /// The exit that the pod's shim recorded.

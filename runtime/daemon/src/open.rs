@@ -5,17 +5,20 @@ use crate::settings;
 use container::Containers;
 use cri::{Cri, Parts};
 use image::ImageService;
+use nri::Nri;
 use runtime_config::Config;
 use sandbox::Sandboxes;
 use stats::Stats;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 
 /// All that serves.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) parts: Parts,
     pub(crate) cri: Cri,
+    pub(crate) nri: Nri,
 }
 
 pub(crate) async fn open(config: &Config) -> Result<Opened, Fault> {
@@ -30,19 +33,24 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, Fault> {
         let advice = e.advice().unwrap_or_default().to_owned();
         Fault::new("images", e).with_advice(advice)
     })?;
-    let pods = pods(config).await?;
-    let containers = containers(config, &pods, &images).await?;
+    let nri = Nri::new(settings::nri(config));
+    let pods = pods(config, &nri).await?;
+    let containers = containers(config, &nri, (&pods, &images)).await?;
+    // Before anybody is served: who is started with this daemon misses nothing.
+    nri.begin(containers.clone()).await.map_err(|e| Fault::new("NRI", e))?;
     let stats = Stats::new(containers.clone());
     let parts = Parts { pods, containers, images, stats };
     let streams = streaming::Server::bind(settings::streams(config), Cri::backend(&parts)).await;
     let streams = streams.map_err(|e| Fault::new("streaming", e))?;
     tracing::info!(address = %streams.address(), "streams are served");
     let cri = Cri::new(parts.clone(), settings::services(config)?, streams);
-    Ok(Opened { parts, cri })
+    Ok(Opened { parts, cri, nri })
 }
 
-async fn pods(config: &Config) -> Result<Sandboxes, Fault> {
-    let opened = Sandboxes::open(settings::pods(config)?).await;
+async fn pods(config: &Config, nri: &Nri) -> Result<Sandboxes, Fault> {
+    let mut wanted = settings::pods(config)?;
+    wanted.hooks = Arc::new(nri.clone());
+    let opened = Sandboxes::open(wanted).await;
     let (pods, found) = opened.map_err(|e| Fault::new("pods", e))?;
     for e in &found.errors {
         tracing::error!(cause = %e, "a pod could not be taken up; it is tried again at the next start");
@@ -54,10 +62,11 @@ async fn pods(config: &Config) -> Result<Sandboxes, Fault> {
 
 async fn containers(
     config: &Config,
-    pods: &Sandboxes,
-    images: &ImageService,
+    nri: &Nri,
+    (pods, images): (&Sandboxes, &ImageService),
 ) -> Result<Containers, Fault> {
-    let wanted = settings::containers(config);
+    let mut wanted = settings::containers(config);
+    wanted.hooks = Arc::new(nri.clone());
     let opened = Containers::open(wanted, pods.clone(), images.clone()).await;
     let (containers, found) = opened.map_err(|e| Fault::new("containers", e))?;
     for e in &found.errors {

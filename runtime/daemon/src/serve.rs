@@ -39,6 +39,7 @@ async fn serve(file: &Path, config: &Config, level: &Level) -> Result<(), Fault>
     if !config.metrics.address.is_empty() {
         let mut registry = Registry::default();
         opened.cri.register(&mut registry);
+        opened.nri.register(&mut registry);
         registry.register_collector(Box::new(scrape::Rooms(opened.parts.clone())));
         scrape::begin(&config.metrics.address, registry).await?;
     }
@@ -88,6 +89,8 @@ async fn drain(
     if tokio::time::timeout(LAST_WORK, rest).await.is_err() {
         tracing::warn!("work goes on that does not end; the next start undoes what is half done");
     }
+    // Last: that work has events.
+    opened.nri.end().await;
     tracing::info!("ended; containers go on");
 }
 

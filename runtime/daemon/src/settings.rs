@@ -135,6 +135,34 @@ fn handler(wish: &runtime_config::Runtime, config: &Config) -> container::Handle
     }
 }
 
+/// Plugins, and what must hold for a container to be made. Disabled, there are none; what pods require
+/// is missed all the same.
+pub(crate) fn nri(config: &Config) -> nri::Settings {
+    use runtime_config::RefusedAdjustment as Wish;
+    let wish = &config.nri;
+    let refused = |refused: &Wish| match refused {
+        Wish::Hooks => nri::Refused::Hooks,
+        Wish::Namespaces => nri::Refused::Namespaces,
+        Wish::Sysctls => nri::Refused::Sysctls,
+        Wish::DefaultSeccomp => nri::Refused::DefaultSeccomp,
+        Wish::UnconfinedSeccomp => nri::Refused::UnconfinedSeccomp,
+        Wish::LocalSeccomp => nri::Refused::LocalSeccomp,
+    };
+    nri::Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        socket: set(&wish.socket_path).filter(|_| !wish.disable),
+        plugin_dir: set(&wish.plugin_path).filter(|_| !wish.disable),
+        config_dir: wish.plugin_config_path.clone(),
+        registration: wish.plugin_registration_timeout.0,
+        request: wish.plugin_request_timeout.0,
+        synchronization: wish.plugin_synchronization_timeout.0,
+        required: wish.required_plugins.clone(),
+        tolerate: named(&wish.tolerate_missing_plugins_annotation),
+        refused: wish.refused_adjustments.iter().map(refused).collect(),
+        cdi_dirs: config.containers.cdi_dirs.clone(),
+    }
+}
+
 pub(crate) fn streams(config: &Config) -> streaming::Settings {
     let wish = &config.streaming;
     streaming::Settings {
@@ -182,6 +210,8 @@ mod tests {
         assert_eq!(ours.parallel_layers, theirs.parallel_layers);
         assert_eq!((ours.keep_blobs, ours.keep_partial), (theirs.keep_blobs, theirs.keep_partial));
         let (ours, theirs) = (streams(&config), streaming::Settings::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let (ours, theirs) = (nri(&config), nri::Settings::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 

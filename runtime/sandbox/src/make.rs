@@ -91,7 +91,11 @@ impl Job {
             Err(e) => e,
         };
         self.shared.stages.set(&self.id, "undoing what was made");
-        match crate::end::undo(&self.shared, &pod).await {
+        let undone = crate::end::undo(&self.shared, &pod).await;
+        if let Err(e) = self.shared.settings.hooks.undone(&pod).await {
+            tracing::warn!(pod = self.id, error = %e, "a hook after the undoing failed");
+        }
+        match undone {
             Ok(()) => Err(failed),
             Err(e) => {
                 // Kept, so that its name is told and what is left can be freed by stop and remove.
@@ -171,6 +175,8 @@ impl Job {
             }
         };
         tracing::trace!(pod = self.id, step = "built");
+        self.shared.stages.set(&self.id, "asking who may look at it");
+        self.shared.settings.hooks.run(pod, &network).await?;
         self.finish(pod, network).await
     }
 
@@ -299,6 +305,7 @@ impl Job {
         .await?;
         tracing::trace!(pod = self.id, step = "ready");
         self.publish(&pod);
+        self.shared.settings.hooks.made(&pod);
         crate::watch::begin(&self.shared, &pod);
         self.shared.tell(&self.id, Change::Ready);
         Ok(())

@@ -185,6 +185,11 @@ impl Sandbox {
         }
     }
 
+    /// Whether nothing of it is left but its files.
+    pub fn is_stopped(&self) -> bool {
+        self.read(|live| live.status.stopped)
+    }
+
     /// Why it is not ready; empty if it is.
     pub fn reason(&self) -> String {
         self.read(|live| live.status.reason.clone())

@@ -1,7 +1,9 @@
 //! What the pods of a node are made with.
 
+use crate::hooks::{Hooks, NoHooks};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Directories, programs, networks and defaults. All paths are absolute.
@@ -30,6 +32,8 @@ pub struct Settings {
     /// How long a repeated request for a pod waits for the one under way, before it says in which
     /// stage that is.
     pub join_deadline: Duration,
+    /// Who may look at pods that are being made.
+    pub hooks: Arc<dyn Hooks>,
 }
 
 /// The networks of pods.
@@ -75,6 +79,7 @@ impl Settings {
             shim_deadline: Duration::from_secs(30),
             kill_deadline: Duration::from_secs(10),
             join_deadline: Duration::from_secs(60),
+            hooks: Arc::new(NoHooks),
         }
     }
 }

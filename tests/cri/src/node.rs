@@ -90,6 +90,7 @@ impl Node {
              [network]\nconf_dir = \"{root}/conf\"\nplugin_dirs = [{:?}]\ncache_dir = \"{root}/cache\"\n\
              [images]\ncerts_dirs = [\"{root}/certs.d\"]\npinned = [\"{}*\"]\npull_linger = \"5s\"\n\
              [containers]\ncgroup_driver = \"cgroupfs\"\n[metrics]\naddress = \"127.0.0.1:9105\"\n\
+             [nri]\nsocket_path = \"{root}/nri.sock\"\nplugin_path = \"\"\n\
              [log]\nlevel = \"info,cri=debug\"\n",
             lab::podloom_shim(),
             plugins.dir(),

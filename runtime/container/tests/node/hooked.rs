@@ -35,7 +35,7 @@ impl Hooks for Notes {
     fn create<'a>(&'a self, peer: Peer<'a>, mut spec: Spec) -> Future<'a, Adjusted> {
         let name = self.note("create", peer);
         spec.process.as_mut().expect("process").env.push("ADJUSTED=yes".to_owned());
-        Box::pin(async move { refuse(&name, "refused", Adjusted { spec, updates: Vec::new() }) })
+        Box::pin(async move { refuse(&name, "refused", Adjusted { spec, resources: None }) })
     }
 
     fn created<'a>(&'a self, peer: Peer<'a>) -> Future<'a, ()> {
@@ -68,9 +68,14 @@ impl Hooks for Notes {
         Box::pin(async { Ok(()) })
     }
 
-    fn stopped<'a>(&'a self, peer: Peer<'a>) -> Future<'a, Vec<(String, LinuxContainerResources)>> {
+    fn undone<'a>(&'a self, peer: Peer<'a>) -> Future<'a, ()> {
+        self.note("undone", peer);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn stopped<'a>(&'a self, peer: Peer<'a>) -> Future<'a, ()> {
         self.note("stopped", peer);
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(()) })
     }
 
     fn remove<'a>(&'a self, peer: Peer<'a>) -> Future<'a, ()> {
@@ -104,6 +109,7 @@ fn hooks_see_a_life_and_change_it() {
         assert_eq!(notes.take(), life.map(|what| format!("{what} c")));
         let refused = node.containers.create(&pod, waiting("refused"), None).await;
         assert_eq!(refused.expect_err("refused").kind(), Kind::Precondition);
+        assert_eq!(notes.take(), ["create refused", "undone refused"]);
         let late = node.containers.create(&pod, waiting("late"), None).await.expect("create");
         let refused = node.containers.start(&late).await.expect_err("refused");
         assert_eq!(refused.kind(), Kind::Precondition);

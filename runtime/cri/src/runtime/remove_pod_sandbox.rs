@@ -1,5 +1,6 @@
 //! RemovePodSandbox: forget a pod and its containers; what runs is stopped.
 
+use super::stop_pod_sandbox::end_containers;
 use crate::node::Cri;
 use crate::status::{Refusal, Result};
 use cri_api::v1::{RemovePodSandboxRequest, RemovePodSandboxResponse};
@@ -15,12 +16,12 @@ pub(super) async fn serve(
     };
     let all = cri.clone();
     let work = tokio::spawn(async move {
+        end_containers(&all, &pod).await?;
+        all.pods().stop(pod.id()).await?;
+        all.containers().remove_all(pod.id()).await?;
         if let Err(e) = all.containers().hooks().remove_pod(&pod).await {
             tracing::warn!(pod = pod.id(), cause = %e, "a hook failed; the pod is removed all the same");
         }
-        all.containers().stop_all(pod.id()).await?;
-        all.pods().stop(pod.id()).await?;
-        all.containers().remove_all(pod.id()).await?;
         all.pods().remove(pod.id()).await
     });
     work.await.map_err(|e| Refusal::task("removing a pod", &e))??;

@@ -3,7 +3,8 @@
 use crate::node::Cri;
 use crate::status::{Refusal, Result};
 use cri_api::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
-use sandbox::Kind;
+use sandbox::{Kind, Sandbox};
+use std::sync::Arc;
 
 pub(super) async fn serve(
     cri: &Cri,
@@ -15,14 +16,20 @@ pub(super) async fn serve(
         found => found?,
     };
     let all = cri.clone();
-    // Both steps are done also if the caller goes away between them.
+    // All steps are done also if the caller goes away between them.
     let work = tokio::spawn(async move {
-        if let Err(e) = all.containers().hooks().stop_pod(&pod).await {
-            tracing::warn!(pod = pod.id(), cause = %e, "a hook failed; the pod is stopped all the same");
-        }
-        all.containers().stop_all(pod.id()).await?;
+        end_containers(&all, &pod).await?;
         all.pods().stop(pod.id()).await
     });
     work.await.map_err(|e| Refusal::task("stopping a pod", &e))??;
     Ok(StopPodSandboxResponse {})
+}
+
+/// Ends the containers of a pod, and tells that the pod is about to be stopped.
+pub(super) async fn end_containers(cri: &Cri, pod: &Arc<Sandbox>) -> sandbox::Result<()> {
+    cri.containers().stop_all(pod.id()).await?;
+    if let Err(e) = cri.containers().hooks().stop_pod(pod).await {
+        tracing::warn!(pod = pod.id(), cause = %e, "a hook failed; the pod is stopped all the same");
+    }
+    Ok(())
 }

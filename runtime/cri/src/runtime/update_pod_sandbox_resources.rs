@@ -11,6 +11,12 @@ pub(super) async fn serve(
     request: UpdatePodSandboxResourcesRequest,
 ) -> Result<UpdatePodSandboxResourcesResponse> {
     let update = Update { overhead: request.overhead, resources: request.resources };
-    cri.pods().update_resources(&request.pod_sandbox_id, update).await?;
+    let pod = cri.pods().get(&request.pod_sandbox_id)?;
+    let hooks = cri.containers().hooks();
+    hooks.update_pod(&pod, &update).await?;
+    cri.pods().update_resources(pod.id(), update).await?;
+    if let Err(e) = hooks.updated_pod(&pod).await {
+        tracing::warn!(pod = pod.id(), cause = %e, "a hook after the update failed");
+    }
     Ok(UpdatePodSandboxResourcesResponse {})
 }
