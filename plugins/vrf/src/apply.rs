@@ -30,11 +30,11 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let to = Home::of(&vrf);
     // After an ADD that was killed the interface is there already, perhaps without its routes.
     let from = if before.is_some() { to } else { Home::NONE };
-    let belongings = Belongings::of(&pod, &link, from)?;
+    let belongings = Belongings::of(&pod, &link, from)?.with_result(result, &link);
     let moved = Undo::new(|| {
-        log("undoing ADD", belongings.carry((call, &pod), &link, from, None));
+        log("undoing ADD", belongings.carry((call, &pod), &link, from));
     });
-    belongings.carry((call, &pod), &link, to, Some(result))?;
+    belongings.carry((call, &pod), &link, to)?;
     wait_for_carrier(&link)?;
     moved.keep();
     device.keep();
@@ -77,7 +77,7 @@ pub(crate) fn del(call: &Call) -> Result<()> {
 /// addresses, and is no reason to fail.
 fn leave(call: &Call, pod: &Netlink, link: &Link, vrf: &Link) -> Result<()> {
     let belongings = Belongings::of(pod, link, Home::of(vrf))?;
-    let carried = belongings.carry((call, pod), link, Home::NONE, None);
+    let carried = belongings.carry((call, pod), link, Home::NONE);
     let now = pod.link_by_index(link.index)?;
     match carried {
         Err(fault) if now.is_some_and(|link| link.master == Some(vrf.index)) => Err(fault),

@@ -1,6 +1,7 @@
 //! An interface moved into a VRF, or out of one, with all that it has.
 
 use crate::plan::{MAIN, Routes};
+use cni_plugin::verify;
 use cni_plugin::{Call, log};
 use cni_types::{CniResult, Result};
 use ipnetwork::IpNetwork;
@@ -28,25 +29,40 @@ impl Home {
 
 /// What an interface has: the kernel takes it when the interface is moved.
 #[derive(Clone, Debug)]
-pub(crate) struct Belongings {
+pub(crate) struct Belongings<'r> {
     home: Home,
     addresses: Vec<IpNetwork>,
     routes: Vec<netlink::Route>,
+    result: Option<&'r CniResult>,
 }
 
-impl Belongings {
+impl<'r> Belongings<'r> {
     /// Those of `link`, whose home is `home`.
     ///
     /// # Errors
     /// Those of the kernel.
-    pub(crate) fn of(pod: &Netlink, link: &Link, home: Home) -> Result<Belongings> {
+    pub(crate) fn of(pod: &Netlink, link: &Link, home: Home) -> Result<Belongings<'r>> {
         let addresses = pod.addresses(link.index)?.into_iter().map(|address| address.network);
         let addresses = addresses.filter(|network| !is_link_local(network)).collect();
         let routes = pod.routes(RouteFilter { link: Some(link.index), table: None })?;
-        Ok(Belongings { home, addresses, routes })
+        Ok(Belongings { home, addresses, routes, result: None })
     }
 
-    /// Moves `link` to its new home with them, and with what `result` adds to them.
+    /// These, and what the earlier plugin's `result` says that the link has: an ADD that was killed
+    /// half way may have lost it, or the reference plugin's DEL.
+    #[must_use]
+    pub(crate) fn with_result(mut self, result: &'r CniResult, link: &Link) -> Belongings<'r> {
+        let index = verify::reported(result, &link.name, true).map(|(index, _)| index).ok();
+        for ip in result.ips.iter().filter(|ip| ip.interface.is_none() || ip.interface == index) {
+            if !self.addresses.contains(&ip.address) {
+                self.addresses.push(ip.address);
+            }
+        }
+        self.result = Some(result);
+        self
+    }
+
+    /// Moves `link` to its new home with them.
     ///
     /// # Errors
     /// Those of the kernel; the link may be in its new home without them then.
@@ -55,7 +71,6 @@ impl Belongings {
         (call, pod): (&Call, &Netlink),
         link: &Link,
         to: Home,
-        result: Option<&CniResult>,
     ) -> Result<()> {
         self.prepare(call)?;
         pod.change(link.index, &Change { master: Some(to.master), ..Change::default() })?;
@@ -66,7 +81,7 @@ impl Belongings {
             }
         }
         let routes = Routes::moved(&self.routes, self.home.table, to.table);
-        let routes = match result {
+        let routes = match self.result {
             Some(result) => routes.with_result(result, link.index),
             None => routes,
         };
