@@ -5,6 +5,7 @@
 //! on purpose.
 
 use cni_types::CniResult;
+use ipnetwork::IpNetwork;
 use netlink::Route;
 use std::net::IpAddr;
 use veth::report;
@@ -17,6 +18,8 @@ pub(crate) const MAIN: u32 = 254;
 pub(crate) struct Routes {
     wanted: Vec<Route>,
     table: u32,
+    /// Addresses that the interface did not have before: the routes to their networks are new too.
+    regained: Vec<IpNetwork>,
 }
 
 impl Routes {
@@ -27,13 +30,19 @@ impl Routes {
             own if own == from => Route { table: Some(to), ..*route },
             _ => *route,
         });
-        Routes { wanted: wanted.collect(), table: to }
+        Routes { wanted: wanted.collect(), table: to, regained: Vec::new() }
     }
 
     /// These, and those of an earlier plugin's result to destinations that none of these has: an
     /// ADD that was killed half way has lost what it found.
     #[must_use]
-    pub(crate) fn with_result(mut self, result: &CniResult, link: u32) -> Routes {
+    pub(crate) fn with_result(
+        mut self,
+        result: &CniResult,
+        regained: &[IpNetwork],
+        link: u32,
+    ) -> Routes {
+        self.regained = regained.to_vec();
         for route in &result.routes {
             let reported = report::kernel_route(route, &result.ips, link);
             let reported = match table(&reported) {
@@ -59,11 +68,13 @@ impl Routes {
 
     /// What is among `now` in the new table and was not there before.
     pub(crate) fn surplus(&self, now: &[Route]) -> Vec<Route> {
-        let wanted = |found: &Route| self.wanted.iter().any(|wanted| stands_for(found, wanted));
-        now.iter()
-            .filter(|found| table(found) == self.table && !is_the_kernels(found) && !wanted(found))
-            .copied()
-            .collect()
+        let is_known = |found: &Route| {
+            is_the_kernels(found)
+                || self.wanted.iter().any(|wanted| stands_for(found, wanted))
+                || self.regained.iter().any(|own| is_connected(found, own))
+        };
+        let in_table = now.iter().filter(|found| table(found) == self.table);
+        in_table.filter(|found| !is_known(found)).copied().collect()
     }
 }
 
@@ -82,6 +93,11 @@ fn table(route: &Route) -> u32 {
 
 fn network(route: &Route) -> (IpAddr, u8, u32) {
     (route.dst.network(), route.dst.prefix(), table(route))
+}
+
+fn is_connected(route: &Route, address: &IpNetwork) -> bool {
+    let to = (route.dst.network(), route.dst.prefix());
+    route.gateway.is_none() && to == (address.network(), address.prefix())
 }
 
 fn stands_for(found: &Route, wanted: &Route) -> bool {
@@ -146,12 +162,17 @@ mod tests {
             routes: vec![cni_types::Route::new("0.0.0.0/0".parse().expect("network"), None)],
             ..CniResult::default()
         };
-        let lost = Routes::moved(&[], MAIN, 7).with_result(&result, 3);
+        let own = result.ips[0].address;
+        let lost = Routes::moved(&[], MAIN, 7).with_result(&result, &[own], 3);
         assert_eq!(lost.missing(&[]), [route("0.0.0.0/0", Some("10.1.0.1"), 7)]);
+        // The address comes back with the way to its network.
+        let connected = route("10.1.0.0/16", None, 7);
+        assert_eq!(lost.surplus(&[connected]), []);
         // A route to there by another way is left as it is.
         let other = route("0.0.0.0/0", Some("10.1.0.9"), 7);
-        let kept = Routes::moved(&[other], 7, 7).with_result(&result, 3);
+        let kept = Routes::moved(&[other], 7, 7).with_result(&result, &[], 3);
         assert_eq!(kept.missing(&[other]), []);
+        assert_eq!(kept.surplus(&[connected]), [connected]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ impl Home {
 pub(crate) struct Belongings<'r> {
     home: Home,
     addresses: Vec<IpNetwork>,
+    /// What it should have besides.
+    lost: Vec<IpNetwork>,
     routes: Vec<netlink::Route>,
     result: Option<&'r CniResult>,
 }
@@ -45,7 +47,7 @@ impl<'r> Belongings<'r> {
         let addresses = pod.addresses(link.index)?.into_iter().map(|address| address.network);
         let addresses = addresses.filter(|network| !is_link_local(network)).collect();
         let routes = pod.routes(RouteFilter { link: Some(link.index), table: None })?;
-        Ok(Belongings { home, addresses, routes, result: None })
+        Ok(Belongings { home, addresses, lost: Vec::new(), routes, result: None })
     }
 
     /// These, and what the earlier plugin's `result` says that the link has: an ADD that was killed
@@ -55,7 +57,7 @@ impl<'r> Belongings<'r> {
         let index = verify::reported(result, &link.name, true).map(|(index, _)| index).ok();
         for ip in result.ips.iter().filter(|ip| ip.interface.is_none() || ip.interface == index) {
             if !self.addresses.contains(&ip.address) {
-                self.addresses.push(ip.address);
+                self.lost.push(ip.address);
             }
         }
         self.result = Some(result);
@@ -75,14 +77,14 @@ impl<'r> Belongings<'r> {
         self.prepare(call)?;
         pod.change(link.index, &Change { master: Some(to.master), ..Change::default() })?;
         let there = pod.addresses(link.index)?;
-        for network in &self.addresses {
+        for network in self.addresses.iter().chain(&self.lost) {
             if !there.iter().any(|address| address.network == *network) {
                 pod.add_address(link.index, *network, false)?;
             }
         }
         let routes = Routes::moved(&self.routes, self.home.table, to.table);
         let routes = match self.result {
-            Some(result) => routes.with_result(result, link.index),
+            Some(result) => routes.with_result(result, &self.lost, link.index),
             None => routes,
         };
         settle(pod, link, &routes)
@@ -91,7 +93,7 @@ impl<'r> Belongings<'r> {
     /// Keeps IPv6 addresses over the moment in which the interface is down, so that a crash then
     /// loses none. They were probed when they were given: no second is spent on that again.
     fn prepare(&self, call: &Call) -> Result<()> {
-        if !self.addresses.iter().any(IpNetwork::is_ipv6) {
+        if !self.addresses.iter().chain(&self.lost).any(IpNetwork::is_ipv6) {
             return Ok(());
         }
         let ifname = call.ifname.as_str();
