@@ -73,11 +73,17 @@ fn memory_grows_and_shrinks_with_swap() {
     assert!(["max", "9223372036854771712"].contains(&limit().as_str()), "{}", limit());
 }
 
+/// A script that holds so many bytes, soon on an emulated processor too: tail(1) keeps what it has to
+/// show at the end.
+fn holding(bytes: &str) -> String {
+    format!("{{ head -c {bytes} /dev/zero; sleep 100; }} | tail -c {bytes}")
+}
+
 #[test]
 fn a_limit_below_the_use_is_refused_when_asked() {
     let group = create("check");
     need!(group, "memory");
-    let child = run_in(&group, "x=$(head -c 20m /dev/zero | tr '\\0' x); sleep 100");
+    let child = run_in(&group, &holding("20m"));
     until("it uses memory", || {
         let used = value(&group, ("memory", "memory.usage_in_bytes"), "memory.current").unwrap();
         used.parse::<u64>().unwrap() > 16 << 20
@@ -96,7 +102,7 @@ fn too_much_memory_is_told() {
     group.apply(&resources(r#"{"memory": {"limit": 16777216}}"#)).unwrap();
     let watch = group.watch_oom().unwrap();
     assert_eq!(watch.take().unwrap(), Some(false));
-    let child = run_in(&group, "x=$(head -c 200m /dev/zero | tr '\\0' x); sleep 100");
+    let child = run_in(&group, &holding("200m"));
     let time = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
     until("the kernel kills", || {
         let mut fds = [rustix::event::PollFd::new(&watch, watch.interest())];
