@@ -2,18 +2,30 @@
 
 use serde_json::Value;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Overrides `/var/lib/cni`.
 const CACHE_DIR: &str = "PODLOOM_CACHE_DIR";
 
-/// All addresses in the results of the runtimes' cache; `None` where there is no cache, or not all
-/// of it can be read: then nothing is known of any address.
+/// All addresses in the results of the runtimes' caches; `None` where there is none, or not all of it
+/// can be read: then nothing is known of any address. Programs that run plugins for a runtime, as
+/// multus does, have caches of their own beside the runtime's.
 pub(crate) fn addresses() -> Option<Vec<IpAddr>> {
-    let dir = std::env::var_os(CACHE_DIR).filter(|dir| !dir.is_empty());
-    let dir = dir.map_or_else(|| PathBuf::from("/var/lib/cni"), PathBuf::from).join("results");
+    let base = std::env::var_os(CACHE_DIR).filter(|dir| !dir.is_empty());
+    let base = base.map_or_else(|| PathBuf::from("/var/lib/cni"), PathBuf::from);
+    let mut all = addresses_in(&base.join("results"))?;
+    for entry in std::fs::read_dir(base).ok()? {
+        let dir = entry.ok()?.path().join("results");
+        if dir.is_dir() {
+            all.extend(addresses_in(&dir)?);
+        }
+    }
+    Some(all)
+}
+
+fn addresses_in(results: &Path) -> Option<Vec<IpAddr>> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).ok()? {
+    for entry in std::fs::read_dir(results).ok()? {
         let text = match std::fs::read(entry.ok()?.path()) {
             // Its attachment ended while this was looking.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

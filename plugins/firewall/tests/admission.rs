@@ -375,7 +375,16 @@ fn leftovers_of_nobody_are_collected_after_two_looks() {
     }
     assert_eq!(left(), 1);
     std::fs::remove_file(results.join("torn")).unwrap();
-    std::fs::remove_file(results.join("other-pod-eth0")).unwrap();
+    // A record of somebody who runs plugins for the runtime counts too.
+    let beside = stage.lab.cache_dir().join("multus/results");
+    std::fs::create_dir_all(&beside).unwrap();
+    std::fs::rename(results.join("other-pod-eth0"), beside.join("other-pod-net1")).unwrap();
+    for _ in 0..2 {
+        gc();
+        make_old(&stage.lab);
+    }
+    assert_eq!(left(), 1);
+    std::fs::remove_file(beside.join("other-pod-net1")).unwrap();
     gc();
     make_old(&stage.lab);
     gc();

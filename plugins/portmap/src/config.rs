@@ -2,6 +2,7 @@
 
 use cni_types::{Code, Error, NetConf, Result};
 use netfilter::hostport::{Backend, Family, Mapping, Mark, Masquerade, Protocol, condition};
+use netfilter::iptables::is_chain_name;
 use serde::Deserialize;
 use std::net::IpAddr;
 
@@ -160,12 +161,7 @@ fn mark(bit: Option<i64>, chain: Option<&str>) -> Result<Mark> {
             _ => Err(invalid("markMasqBit", format!("{bit} is not a bit, 0 to 31"))),
         },
         (None, Some(name)) => {
-            let is_chain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-            if name.is_empty()
-                || name.len() > 28
-                || name.starts_with('-')
-                || !name.chars().all(is_chain)
-            {
+            if !is_chain_name(name) {
                 return Err(invalid(
                     "externalSetMarkChain",
                     format!("{name:?} is not the name of an iptables chain"),

@@ -23,7 +23,7 @@ impl Pod {
         Ok(Pod { netlink: Netlink::open_in(space)?, _lock: lock })
     }
 
-    fn present(&self, link: u32) -> Result<Present> {
+    fn present(&self, link: u32) -> netlink::Result<Present> {
         let routes = self.netlink.routes(RouteFilter::default())?;
         Ok(Present { link, routes, rules: self.netlink.rules()? })
     }
@@ -126,8 +126,11 @@ pub(crate) fn del(call: &Call) -> Result<()> {
     let Some(space) = &call.netns else { return Ok(()) };
     let pod = Pod::enter(space)?;
     let link = pod.netlink.link_by_name(call.ifname.as_str())?;
-    let index = link.as_ref().map_or(0, |link| link.index);
-    let present = pod.present(index)?;
+    let present = match pod.present(link.as_ref().map_or(0, |link| link.index)) {
+        // A kernel without policy routing has no rules.
+        Err(e) if e.is_unsupported() => return Ok(()),
+        other => other?,
+    };
     let mut errors = Vec::new();
     for rule in leaving(call, &pod.netlink, &present)? {
         errors.extend(leave(&pod.netlink, &present, &rule).err());

@@ -51,6 +51,10 @@ impl Stage {
             far.ip(&format!("-6 route add fd00:{number}::/64 via fd01:{number}::1"));
             routers.push(router);
         }
+        // Routes to link-local addresses come with the carrier, a moment later.
+        lab::until("link-local routes", lab::PATIENCE, || {
+            pod.ip("-6 route show").matches("fe80::/64").count() == 2
+        });
         pod.ip("route add default via 10.1.0.1");
         pod.ip("-6 route add default via fd00:1::1");
         pod.ip("route add 203.0.113.0/24 via 10.2.0.1");
@@ -77,9 +81,14 @@ impl Stage {
         conf
     }
 
-    /// All rules and routes of the pod.
+    /// All rules and routes of the pod, but for those to its own addresses, which the kernel makes
+    /// in its own time.
     fn routing(&self) -> String {
-        let ask = |line: &str| self.pod.ip(line);
+        let is_ours = |line: &&str| !line.contains("table local");
+        let ask = |line: &str| {
+            let listed = self.pod.ip(line);
+            listed.lines().filter(is_ours).map(|l| format!("{l}\n")).collect::<String>()
+        };
         let all =
             ["-4 rule show", "-6 rule show", "-4 route show table all", "-6 route show table all"];
         all.map(ask).concat()

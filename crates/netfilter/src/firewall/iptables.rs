@@ -327,6 +327,11 @@ pub(super) fn collect_bridges() -> Result<()> {
     delete_in_stages(|rule| is_of_bridge(rule) && gone.iter().any(|name| rule.is_about_link(name)))
 }
 
+/// Whether iptables works for any family; asks without a process where it can.
+pub(super) fn is_usable() -> bool {
+    Family::ALL.iter().any(|family| iptables::is_usable(*family, TABLE))
+}
+
 /// Whether the tables of `family` can be used.
 pub(super) fn probe(family: Family) -> Result<()> {
     iptables::probe(family, TABLE).map_err(|e| Error { code: Code::NotAvailable, ..e })

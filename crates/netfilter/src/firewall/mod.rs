@@ -62,8 +62,11 @@ impl Backend {
         if firewalld::is_running() {
             return Backend::Firewalld;
         }
-        let iptables = crate::iptables::Family::ALL.iter().any(|f| iptables::probe(*f).is_ok());
-        if !iptables && nftables::probe().is_ok() { Backend::Nftables } else { Backend::Iptables }
+        if !iptables::is_usable() && nftables::probe().is_ok() {
+            Backend::Nftables
+        } else {
+            Backend::Iptables
+        }
     }
 
     /// What takes the rules of isolation: packets are dropped by rules in either kind of tables, and

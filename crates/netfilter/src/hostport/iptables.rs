@@ -393,13 +393,7 @@ impl Adding {
 
 /// Whether iptables works for `family`; asks without a process where it can.
 pub fn is_usable(family: Family) -> bool {
-    if !iptables::is_installed(program_family(family)) {
-        return false;
-    }
-    if iptables::is_over_nft(program_family(family)) {
-        return Nft::open().and_then(|mut nft| nft.generation()).is_ok();
-    }
-    iptables::has_legacy_table(program_family(family), TABLE) || probe(family).is_ok()
+    iptables::is_usable(program_family(family), TABLE)
 }
 
 /// Whether iptables can be used for `family`.

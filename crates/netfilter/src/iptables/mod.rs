@@ -10,6 +10,7 @@ mod rules;
 mod tables;
 
 use crate::names::CHAIN_LEN;
+use crate::nft::{self, Nft};
 use cni_types::{Code, Error, Result};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -61,10 +62,10 @@ impl Family {
     }
 
     /// The nf_tables family that iptables works on, where it works on nf_tables.
-    pub(crate) fn over_nft(self) -> crate::nft::Family {
+    pub(crate) fn over_nft(self) -> nft::Family {
         match self {
-            Family::V4 => crate::nft::Family::Ip,
-            Family::V6 => crate::nft::Family::Ip6,
+            Family::V4 => nft::Family::Ip,
+            Family::V6 => nft::Family::Ip6,
         }
     }
 
@@ -258,6 +259,17 @@ impl Drop for Running {
 /// [`Code::Program`]: the programs are missing, or the kernel refuses.
 pub fn probe(family: Family, table: &str) -> Result<()> {
     Script::new(family, table).start(&["--test"])?.finish()
+}
+
+/// Whether `table` of `family` works in this namespace; asks without a process where it can.
+pub fn is_usable(family: Family, table: &str) -> bool {
+    if !is_installed(family) {
+        return false;
+    }
+    if is_over_nft(family) {
+        return Nft::open().and_then(|mut nft| nft.generation()).is_ok();
+    }
+    has_legacy_table(family, table) || probe(family, table).is_ok()
 }
 
 /// The program for single questions.

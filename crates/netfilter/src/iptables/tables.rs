@@ -108,16 +108,23 @@ impl Tables {
     /// [`Code::Kernel`], [`Code::Program`]; [`Code::TryAgain`] when others changed the rules during
     /// every attempt.
     pub(crate) fn delete(&mut self, chain: &str, unwanted: impl Fn(&Listed) -> bool) -> Result<()> {
+        let name = self.family.program();
+        let text = format!("{name}: chain {chain} changed during every attempt to delete from it");
+        let mut fault = Error::new(Code::TryAgain, text);
         for _ in 0..ATTEMPTS {
             self.refresh();
             let doomed: Vec<_> = self.rules(chain)?.into_iter().filter(&unwanted).collect();
-            if doomed.is_empty() || self.delete_listed(chain, &doomed)? {
+            if doomed.is_empty() {
                 return Ok(());
             }
+            match self.delete_listed(chain, &doomed) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // The program does not tell whether a rule was gone, or what else it was.
+                Err(e) => fault = e,
+            }
         }
-        let name = self.family.program();
-        let text = format!("{name}: chain {chain} changed during every attempt to delete from it");
-        Err(Error::new(Code::TryAgain, text))
+        Err(fault)
     }
 
     /// Whether all were there and are deleted; otherwise none is.
