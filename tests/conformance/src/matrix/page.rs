@@ -17,6 +17,7 @@ configuration. [`conformance-program.md`](conformance-program.md) tells how to p
 other plugin.
 
 The cases about SIGKILL take every 25th system call here; `./dev test -p conformance` takes all.
+
 A cell is *podloom / reference*. Those of podloom are held to the codes and words of
 [`reference/errors.md`](reference/errors.md), too; the reference is judged by the specification and by
 what is left behind.
@@ -27,7 +28,7 @@ what is left behind.
 | ✗ | does not |
 | – | not asked: it has nothing of what the case is about |
 | ○ | not on this kernel, or a program for it is missing; `./dev vm links` runs those of podloom |
-| · | the reference has no such plugin |
+| · | the reference has no such plugin, or no such backend |
 ";
 
 /// What a page lists, in its order.
