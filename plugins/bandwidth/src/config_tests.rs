@@ -64,6 +64,10 @@ fn a_burst_that_is_none_is_not_taken() {
 #[test]
 fn the_configuration_wins_over_the_runtime() {
     let runtime = json!({"bandwidth": {"ingressRate": 8000, "unshapedSubnets": ["10.0.0.0/8"]}});
+    // containerd's keys begin with capitals.
+    let capital = json!({"bandwidth": {"IngressRate": 16_000, "IngressBurst": u32::MAX}});
+    let given = read(json!({"runtimeConfig": capital})).expect("valid").ingress.expect("a limit");
+    assert_eq!((given.rate, given.burst), (2000, None));
     let given = read(json!({"runtimeConfig": runtime})).expect("valid");
     assert_eq!(given.ingress, Some(Limit { rate: 1000, burst: None, written: 0 }));
     let both =
