@@ -10,8 +10,8 @@ mod vrf;
 pub use firewall::{firewall_iptables, firewall_nftables};
 pub use flannel::flannel_dual;
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
-pub use shaped::{bandwidth_both, tuning_all};
 pub use sbr::sbr;
+pub use shaped::{bandwidth_both, tuning_all};
 pub use vrf::vrf;
 
 use crate::maker::Maker;

@@ -45,7 +45,8 @@ impl Matrix {
     pub fn page(&self) -> String {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let mut page = HEAD.to_owned();
-        line(&mut page, &format!("\nKernel {}; reference: {}.", kernel.trim(), self.reference));
+        let release = kernel.trim().split('-').next().unwrap_or_default();
+        line(&mut page, &format!("\nKernel {release}; reference: {}.", self.reference));
         self.sums(&mut page);
         let mut groups: Vec<&str> = CASES.iter().map(|case| case.group).collect();
         groups.dedup();
