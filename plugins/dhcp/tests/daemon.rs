@@ -262,3 +262,37 @@ fn a_daemon_in_a_container_has_the_nodes_paths_behind_a_prefix() {
     assert_eq!(seen(&capture, RELEASE).1, address(&result, 0).to_string());
     assert!(site.records().is_empty());
 }
+
+#[test]
+fn a_daemon_killed_at_any_moment_of_add_or_del_loses_no_lease() {
+    let site = Site::new("dhcp-moments");
+    // Three addresses: a lease that is lost track of is missed soon.
+    let _server = site.dnsmasq(&["--dhcp-range=10.66.0.100,10.66.0.102,255.255.255.0,1h"]);
+    let conf = site.conf(&json!({}));
+    let mut daemon = site.daemon(&[]);
+    for round in 0..30_u64 {
+        let pod = site.lab.pod(&format!("p{round}"));
+        let during = |verb: &dyn Fn() -> lab::Outcome, daemon: Program| {
+            std::thread::scope(|scope| {
+                let killing = scope.spawn(|| {
+                    std::thread::sleep(Duration::from_micros(round * 1_300));
+                    daemon.crash();
+                    site.daemon(&[])
+                });
+                verb().ok();
+                killing.join().expect("the next daemon")
+            })
+        };
+        if round % 2 == 0 {
+            daemon = during(&|| site.macvlan().add(&pod, "eth0", &conf), daemon);
+            site.macvlan().del(&pod, "eth0", &conf).ok();
+        } else {
+            site.macvlan().add(&pod, "eth0", &conf).ok();
+            daemon = during(&|| site.macvlan().del(&pod, "eth0", &conf), daemon);
+        }
+        assert!(site.records().is_empty(), "round {round}");
+    }
+    lab::until("the server has all back", PATIENT, || {
+        !site.text("dnsmasq.leases").contains("10.66.0.1")
+    });
+}

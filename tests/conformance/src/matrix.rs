@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::given::versions;
 use crate::maker::{Maker, Other};
 use crate::subject::{Repeat, Subject};
+use crate::subjects;
 use crate::verdict::{Verdict, judge};
 use lab::Drift;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ impl Matrix {
         tell: &(dyn Fn(&str) + Sync),
     ) -> Result<Matrix> {
         let name = page::self_description(&reference.join("bridge"))?;
-        let pairs: Vec<_> = crate::subjects::all()
+        let pairs: Vec<_> = subjects::all()
             .into_iter()
             .map(|subject| Subject { sweep: subject.sweep.max(SWEEP), ..subject })
             .map(|subject| Ok((subject, of_reference(&subject, reference)?)))
@@ -142,12 +143,16 @@ fn of_reference(subject: &Subject, dir: &Path) -> Result<Option<Subject>> {
     // It tells no MTU in its results, so that its CHECK owes nothing about it.
     let owed = subject.drifts.iter().filter(|(drift, _)| *drift != Drift::MtuChanged);
     let drifts: Vec<_> = owed.map(|(drift, _)| (*drift, "")).collect();
-    Ok(Some(Subject {
+    let theirs = Subject {
         maker: Maker::Other(Box::leak(Box::new(maker))),
         repeat,
         drifts: Box::leak(drifts.into_boxed_slice()),
         wrong: unnamed(subject.wrong),
         invalid: unnamed(subject.invalid),
         ..*subject
+    };
+    Ok(Some(match subject.plugin {
+        "dhcp" => subjects::dhcp_of(dir.join(subject.plugin), theirs),
+        _ => theirs,
     }))
 }

@@ -2,6 +2,7 @@
 
 mod firewall;
 mod flannel;
+mod leases;
 mod podlinks;
 mod sbr;
 mod shaped;
@@ -9,6 +10,8 @@ mod vrf;
 
 pub use firewall::{firewall_iptables, firewall_nftables};
 pub use flannel::flannel_dual;
+pub(crate) use leases::dhcp_of;
+pub use leases::dhcp_v4;
 pub use podlinks::{dummy_dual, host_device_dual, ipvlan_dual, macvlan_dual, tap_dual, vlan_dual};
 pub use sbr::sbr;
 pub use shaped::{bandwidth_both, tuning_all};
@@ -41,6 +44,7 @@ macro_rules! each_subject {
             sbr,
             loopback,
             static_dual,
+            dhcp_v4,
             macvlan_dual,
             ipvlan_dual,
             vlan_dual,

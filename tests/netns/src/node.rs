@@ -5,6 +5,7 @@ use crate::outside::Outside;
 use crate::plugin::Plugin;
 use crate::snapshot::Snapshot;
 use crate::{Bins, sweep};
+use std::io;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -83,10 +84,24 @@ impl Lab {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn keep(&self, mut command: Command) {
+    pub fn keep(&self, command: Command) {
+        let over = self.private_dirs();
+        self.kept_by(command, |command| self.node.run_private(&over, || command.spawn()));
+    }
+
+    /// As [`Lab::keep`], with the machine's own directories: where its mounts are private, a program
+    /// among private mounts does not see the namespaces of pods that are made later.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn serve(&self, command: Command) {
+        self.kept_by(command, |command| self.node.run(|| command.spawn()));
+    }
+
+    fn kept_by(&self, mut command: Command, start: impl FnOnce(&mut Command) -> io::Result<Child>) {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child =
-            self.node.run_private(&self.private_dirs(), || command.process_group(0).spawn());
+        command.process_group(0);
+        let child = start(&mut command);
         let child = child.unwrap_or_else(|e| panic!("{}: {e}", command.get_program().display()));
         crate::plugin::begun(&child);
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(child);

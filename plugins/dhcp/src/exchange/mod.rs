@@ -87,6 +87,28 @@ impl Step {
     }
 }
 
+/// What becomes of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is time.
+    Bound,
+    /// When its server is asked again.
+    Renewing(Time),
+    /// When all servers are asked again.
+    Rebinding(Time),
+}
+
+impl Stage {
+    /// When something is due with a lease in this stage.
+    fn wake(self, lease: &Lease) -> Time {
+        match self {
+            Stage::Bound => lease.renewal,
+            Stage::Renewing(at) => at.min(lease.rebinding),
+            Stage::Rebinding(at) => at.min(lease.expiry),
+        }
+    }
+}
+
 /// When a message is sent again: soon at first, because what a link was told while it came up may
 /// be lost, and then less and less often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! rebound with any. DHCPNAK and expiry lead back to Selecting.
 
 use super::terms::{is_usable, of_ack};
-use super::{Backoff, Datagram, Event, Patience, Step, pause};
+use super::{Backoff, Datagram, Event, Patience, Stage, Step, pause};
 use crate::clock::{Dice, Time};
 use crate::lease::{Lease, Server};
 use crate::wire::v4::{Kind, Message, code};
@@ -46,16 +46,6 @@ struct Offer {
     server: Ipv4Addr,
 }
 
-/// What becomes of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Bound,
-    /// When its server is asked again.
-    Renewing(Time),
-    /// When all servers are asked again.
-    Rebinding(Time),
-}
-
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -87,9 +77,7 @@ impl Client {
             State::Idle(_) => Time::NEVER,
             State::Selecting(_) => self.rounds.at,
             State::Requesting { tries, until, .. } => tries.at.min(*until),
-            State::Leased(lease, Stage::Bound) => lease.renewal,
-            State::Leased(lease, Stage::Renewing(at)) => (*at).min(lease.rebinding),
-            State::Leased(lease, Stage::Rebinding(at)) => (*at).min(lease.expiry),
+            State::Leased(lease, stage) => stage.wake(lease),
         }
     }
 

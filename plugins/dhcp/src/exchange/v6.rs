@@ -4,7 +4,7 @@
 
 use super::terms::of_reply;
 use super::v4::times;
-use super::{Backoff, Datagram, Event, Patience, Step, pause};
+use super::{Backoff, Datagram, Event, Patience, Stage, Step, pause};
 use crate::clock::{Dice, Time};
 use crate::lease::{Lease, Server};
 use crate::wire::v6::{Address, Association, Kind, Message, Status, code};
@@ -43,13 +43,6 @@ struct Offer {
     server: Vec<u8>,
     preference: u8,
     address: Ipv6Addr,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Bound,
-    Renewing(Time),
-    Rebinding(Time),
 }
 
 /// A client.
@@ -91,9 +84,7 @@ impl Client {
             State::Soliciting(Some((_, at))) => *at,
             State::Soliciting(None) => self.rounds.at,
             State::Requesting { tries, until, .. } => tries.at.min(*until),
-            State::Leased(lease, Stage::Bound) => lease.renewal,
-            State::Leased(lease, Stage::Renewing(at)) => (*at).min(lease.rebinding),
-            State::Leased(lease, Stage::Rebinding(at)) => (*at).min(lease.expiry),
+            State::Leased(lease, stage) => stage.wake(lease),
         }
     }
 
