@@ -61,7 +61,9 @@ pub(crate) fn mount(images: &ImageService, wanted: &Wanted<'_>) -> Result<()> {
     sandbox::disk::make_dir(wanted.target)?;
     let userns = wanted.user.map(|user| File::open(&user.path)).transpose();
     let userns = userns.map_err(|e| Error::io("the pod's user namespace", &e))?;
-    let mount = layers.mount(&spec.name).map_err(|e| of_snapshot(&e))?;
+    // Nobody reads a container's changes after a power cut, and writing them out when it is removed
+    // would write out the whole disk.
+    let mount = layers.mount(&spec.name).map_err(|e| of_snapshot(&e))?.volatile();
     mount.attach(userns.as_ref().map(AsFd::as_fd), wanted.target).map_err(|e| of_snapshot(&e))
 }
 

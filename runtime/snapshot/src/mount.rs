@@ -33,6 +33,10 @@ pub struct Layers {
     pub upper: Option<(PathBuf, PathBuf)>,
     /// Whether marks are `user.overlay.*`, as a process without privileges can set.
     pub user_xattr: bool,
+    /// Whether what is written need not survive a power cut: the kernel then writes out nothing when
+    /// the mount ends, nor when a process in it asks for it. Such an upper directory can be mounted
+    /// once only. Kernels before 5.10 do not know it and mount as usual.
+    pub volatile: bool,
     /// An empty directory where layers with mapped ids can be mounted while the overlay is made:
     /// kernels before 6.13 take them in no other way.
     pub place: Option<PathBuf>,
@@ -74,6 +78,15 @@ impl Mount {
         }
     }
 
+    /// The same mount for files that end with this boot; see [`Layers::volatile`].
+    #[must_use]
+    pub fn volatile(self) -> Mount {
+        match self {
+            Mount::Overlay(layers) => Mount::Overlay(Layers { volatile: true, ..layers }),
+            bind @ Mount::Bind { .. } => bind,
+        }
+    }
+
     /// Makes the mount at `target`.
     ///
     /// # Errors
@@ -99,6 +112,16 @@ impl Layers {
                 format!("{} layers; an overlay has at most {MOST_LAYERS}", self.lower.len());
             return Err(Error::new(Kind::Unsupported, self.subject(), detail));
         }
+        if self.volatile {
+            // A kernel that does not know it says the same as to any other mistake.
+            let asked = self.open_as_it_is(userns);
+            let plain = || Layers { volatile: false, ..self.clone() }.open_as_it_is(userns);
+            return asked.or_else(|_| plain());
+        }
+        self.open_as_it_is(userns)
+    }
+
+    fn open_as_it_is(&self, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
         match self.open_new(userns) {
             // Kernels before 6.7 know no `lowerdir+`, and those before 6.13 want a path for it.
             Err(Failed::NoAppend) => match userns {
@@ -152,10 +175,20 @@ impl Layers {
 
     /// What is set whatever the module's defaults: files of a layer must be whole by themselves.
     fn options(&self) -> Vec<(&'static str, Option<&'static str>)> {
-        if self.user_xattr {
-            return vec![("userxattr", None)];
+        let mut options = match self.user_xattr {
+            true => vec![("userxattr", None)],
+            false => {
+                vec![
+                    ("redirect_dir", Some("off")),
+                    ("metacopy", Some("off")),
+                    ("index", Some("off")),
+                ]
+            }
+        };
+        if self.volatile && self.upper.is_some() {
+            options.push(("volatile", None));
         }
-        vec![("redirect_dir", Some("off")), ("metacopy", Some("off")), ("index", Some("off"))]
+        options
     }
 
     fn add_lower(

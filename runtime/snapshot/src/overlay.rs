@@ -71,7 +71,8 @@ impl Backend for Overlay {
             }
         }
         let place = info.ids.as_ref().map(|_| own.join(LAYERS));
-        Mount::Overlay(Layers { lower, upper, user_xattr: self.user_xattr, place })
+        let (user_xattr, volatile) = (self.user_xattr, false);
+        Mount::Overlay(Layers { lower, upper, user_xattr, volatile, place })
     }
 }
 
@@ -85,6 +86,7 @@ impl Overlay {
             lower: vec![root.path().join("empty")],
             upper: Some((own.join("fs"), own.join("work"))),
             user_xattr: self.user_xattr,
+            volatile: false,
             place: None,
         };
         Mount::Overlay(layers).open(None).map(drop)?;

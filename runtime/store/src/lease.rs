@@ -86,12 +86,13 @@ impl Store {
         self.lease(&lease)
     }
 
-    /// Ends a lease.
+    /// Ends a lease. This waits for no disk, so the end of the process soon after may bring the lease
+    /// back: who opens the store again releases those of owners that are not there.
     ///
     /// # Errors
     /// [`Error::NoLease`]; [`Error::Database`], [`Error::Io`].
     pub fn release(&self, id: &str) -> Result<()> {
-        let had = self.inner.meta.write(|txn| {
+        let had = self.inner.meta.write_soon(|txn| {
             let mut table = txn.open_table(rows::LEASES)?;
             let had = table.remove(id)?.is_some();
             Ok(had)

@@ -2,7 +2,7 @@
 
 use crate::disk::{self, Dirs};
 use crate::{Error, Result, record};
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -42,7 +42,8 @@ database_failures!(
     redb::TransactionError,
     redb::TableError,
     redb::StorageError,
-    redb::CommitError
+    redb::CommitError,
+    redb::SetDurabilityError
 );
 
 impl Fail {
@@ -113,9 +114,22 @@ impl Meta {
 
     /// Changes in one durable transaction: all of it or, on failure, nothing.
     pub(crate) fn write<T>(&self, work: impl Fn(&WriteTransaction) -> Work<T>) -> Result<T> {
+        self.write_as(Durability::Immediate, work)
+    }
+
+    /// The same; but the end of this process may undo it, until another change is durable.
+    pub(crate) fn write_soon<T>(&self, work: impl Fn(&WriteTransaction) -> Work<T>) -> Result<T> {
+        self.write_as(Durability::None, work)
+    }
+
+    fn write_as<T>(
+        &self,
+        durability: Durability,
+        work: impl Fn(&WriteTransaction) -> Work<T>,
+    ) -> Result<T> {
         self.attempt(|database| {
-            // Immediate durability is what a transaction has unless it is told otherwise.
-            let txn = database.begin_write()?;
+            let mut txn = database.begin_write()?;
+            txn.set_durability(durability)?;
             let outcome = work(&txn)?;
             txn.commit()?;
             Ok(outcome)
