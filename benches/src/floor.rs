@@ -5,12 +5,14 @@ use crate::node::Site;
 use std::path::PathBuf;
 use std::process::Command;
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 9] = [
     ("rtnl.h", include_str!("../floor/rtnl.h")),
     ("bridge-add.c", include_str!("../floor/bridge-add.c")),
     ("bridge-del.c", include_str!("../floor/bridge-del.c")),
     ("container.c", include_str!("../floor/container.c")),
     ("payload.c", include_str!("../floor/payload.c")),
+    ("stay.c", include_str!("../floor/stay.c")),
+    ("flood.c", include_str!("../floor/flood.c")),
     ("nothing.c", include_str!("../floor/nothing.c")),
     ("tally.c", include_str!("../floor/tally.c")),
 ];
@@ -23,6 +25,10 @@ pub(crate) struct Floor {
     pub(crate) container: PathBuf,
     /// What runs in containers.
     pub(crate) payload: PathBuf,
+    /// What runs in a pod's containers.
+    pub(crate) stay: PathBuf,
+    /// What writes to a stream.
+    pub(crate) flood: PathBuf,
     pub(crate) nothing: PathBuf,
     pub(crate) tally: PathBuf,
 }
@@ -56,6 +62,8 @@ impl Floor {
             payload: build_with("payload", &["-nostdlib", "-fno-stack-protector"])?,
             bridge_add: build("bridge-add")?,
             bridge_del: build("bridge-del")?,
+            stay: build("stay")?,
+            flood: build("flood")?,
             nothing: build("nothing")?,
             tally: build("tally")?,
         })

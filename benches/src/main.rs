@@ -1,6 +1,7 @@
 //! Benchmarks beside the reference plugins; see the README of this directory.
 
 mod cni;
+mod cri;
 mod error;
 mod flannel;
 mod floor;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: benches cni|flannel|oci|pull [options]; each has --help";
+usage: benches cni|cri|flannel|oci|pull [options]; each has --help";
 
 /// How a run can end.
 enum End {
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let what = args.next();
     let end = match what.as_deref() {
         Some("cni") => measure_cni(args),
+        Some("cri") => measure_cri(args),
         Some("flannel") => measure_flannel(args),
         Some("oci") => measure_oci(args),
         Some("pull") => measure_pull(args),
@@ -66,6 +68,14 @@ fn measure_cni(args: impl Iterator<Item = String>) -> Result<End> {
         Ok(Parsed::Run(options)) => cni::run(&options).map(|()| End::Done),
         Ok(Parsed::Help) => Ok(End::Help(options::USAGE.to_owned())),
         Err(error) => Ok(End::Wrong(error, options::USAGE)),
+    }
+}
+
+fn measure_cri(args: impl Iterator<Item = String>) -> Result<End> {
+    match cri::Options::parse(args) {
+        Ok(Some(options)) => cri::run(&options).map(|()| End::Done),
+        Ok(None) => Ok(End::Help(cri::USAGE.to_owned())),
+        Err(error) => Ok(End::Wrong(error, cri::USAGE)),
     }
 }
 

@@ -9,6 +9,7 @@ mod tree;
 
 pub(crate) use inside::cycle;
 pub(crate) use options::{Options, USAGE, contestant};
+pub(crate) use tree::Tree;
 
 use crate::error::{About, Result};
 use crate::floor::Floor;
@@ -40,7 +41,7 @@ const WARM_UP: usize = 3;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let site = Site::open(&options.data)?;
     nix::sys::prctl::set_child_subreaper(true).about("child subreaper")?;
-    let tree = tree::Tree::take()?;
+    let tree = Tree::take()?;
     let floor = Floor::compile(&site)?;
     let (rootfs, shared) = (site.dir().join("rootfs"), site.dir().join("shared"));
     bundle::make_rootfs(&rootfs, &floor.payload)?;

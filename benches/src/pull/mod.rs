@@ -4,6 +4,7 @@ mod disk;
 mod keeper;
 mod options;
 
+pub(crate) use keeper::timed;
 pub(crate) use options::{Options, USAGE};
 
 use crate::error::{About, Error, Result};
@@ -13,7 +14,7 @@ use crate::race::{Board, Compare, Row, Scenario, Turns};
 use crate::report;
 use disk::Disk;
 use images::{Image, Layer, Packing, Registry, bulk};
-use keeper::{Keeper, Kind, List, timed};
+use keeper::{Keeper, Kind, List};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;

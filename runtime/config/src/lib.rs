@@ -19,5 +19,5 @@ pub use load::{DEFAULT_FILE, DEFAULT_TEXT};
 pub use nri::{Nri, RefusedAdjustment};
 pub use sections::{
     CgroupDriver, Config, Containers, Files, Images, Log, LogFormat, Metrics, Network, Rlimit,
-    Runtime, Server, Streaming, Tls,
+    Runtime, Server, Streaming, Tls, Tracing,
 };

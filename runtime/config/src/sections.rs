@@ -28,6 +28,8 @@ pub struct Config {
     pub nri: Nri,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[tracing]`
+    pub tracing: Tracing,
     /// `[log]`
     pub log: Log,
 }
@@ -197,6 +199,22 @@ pub struct Runtime {
 pub struct Metrics {
     /// Where `/metrics` is served, as `127.0.0.1:9105`; nowhere where it is empty.
     pub address: String,
+}
+
+/// Spans of calls, for OpenTelemetry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracing {
+    /// A collector that takes OTLP by gRPC, as `http://127.0.0.1:4317`; none where it is empty.
+    pub endpoint: String,
+    /// Which part of the calls is told, 0 to 1, where the caller has not decided it.
+    pub sampling: f64,
+}
+
+impl Default for Tracing {
+    fn default() -> Tracing {
+        Tracing { endpoint: String::new(), sampling: 1.0 }
+    }
 }
 
 /// What the daemon tells of its work.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
 /// How many events a slow reader may be behind before it loses some.
 const EVENTS_KEPT: usize = 4096;
@@ -113,10 +114,13 @@ impl Shared {
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let work_lock = self.work.clone();
-        let task = tokio::spawn(async move {
-            let _working = work_lock.read().await;
-            work.await
-        });
+        let task = tokio::spawn(
+            async move {
+                let _working = work_lock.read().await;
+                work.await
+            }
+            .in_current_span(),
+        );
         let lost = |e| Err(Error::new(Kind::Internal, "container", format!("work was lost: {e}")));
         task.await.unwrap_or_else(lost)
     }

@@ -16,6 +16,7 @@ mod filter;
 mod image;
 mod kernel;
 mod measure;
+mod names;
 mod node;
 mod runtime;
 mod status;

@@ -2,6 +2,7 @@
 
 use crate::events::Events;
 use crate::measure::Calls;
+use crate::names::Named;
 use crate::status::{Refusal, Result};
 use crate::streaming::Streams;
 use ::image::ImageService;
@@ -15,7 +16,8 @@ use stats::Stats;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
+use tracing::Span;
 
 /// How large a message may be, in bytes: what clients of the CRI send and take.
 const MESSAGE: usize = 16 << 20;
@@ -144,15 +146,18 @@ impl Cri {
         &self.inner.events
     }
 
-    /// Serves one call: counted, timed, logged.
-    pub(crate) async fn call<T>(
-        &self,
+    /// Serves one call: counted, timed, logged, with its names in the span of the call.
+    pub(crate) async fn call<'a, R: Named, T, F: Future<Output = Result<T>>>(
+        &'a self,
         name: &'static str,
-        work: impl Future<Output = Result<T>>,
+        request: Request<R>,
+        serve: impl FnOnce(&'a Cri, R) -> F,
     ) -> std::result::Result<Response<T>, Status> {
         let begun = Instant::now();
         let under_way = self.inner.calls.begin(name);
-        let outcome = work.await;
+        let request = request.into_inner();
+        request.tell(&Span::current());
+        let outcome = serve(self, request).await;
         let took = begun.elapsed();
         match outcome {
             Ok(answer) => {
@@ -163,6 +168,8 @@ impl Cri {
             Err(refusal) => {
                 under_way.end(code_name(&refusal), took);
                 let (code, ms) = (code_name(&refusal), took.as_secs_f64() * 1e3);
+                Span::current().record("otel.status_code", "ERROR");
+                Span::current().record("otel.status_description", refusal.message());
                 tracing::warn!(call = name, code, ms, cause = refusal.message(), "refused");
                 Err(refusal.into())
             }

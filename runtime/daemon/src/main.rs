@@ -10,6 +10,7 @@ mod scrape;
 mod serve;
 mod settings;
 mod socket;
+mod traces;
 
 use args::{Cli, Command};
 use clap::Parser;

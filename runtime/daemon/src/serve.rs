@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::log::Level;
 use crate::notify::Supervisor;
 use crate::open::{Opened, open};
+use crate::traces::Traces;
 use crate::{scrape, socket};
 use prometheus_client::registry::Registry;
 use runtime_config::Config;
@@ -21,10 +22,12 @@ const LAST_WORK: Duration = Duration::from_secs(60);
 /// Serves until the daemon is asked to end.
 pub(crate) fn run(file: &Path) -> Result<(), Fault> {
     let config = Config::load(file).map_err(mistake)?;
-    let level = crate::log::begin(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Fault::new("threads", e))?;
+    let traces = runtime.block_on(async { Traces::new(&config.tracing) })?;
+    let level = crate::log::begin(&config.log, &traces)?;
     let outcome = runtime.block_on(serve(file, &config, &level));
+    traces.end();
     // A thread that hangs in the kernel must not keep the daemon from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -45,6 +48,7 @@ async fn serve(file: &Path, config: &Config, level: &Level) -> Result<(), Fault>
     }
     let ended = tokio::sync::Notify::new();
     let server = Server::builder()
+        .trace_fn(crate::traces::of_call)
         .add_service(opened.cri.runtime_service())
         .add_service(opened.cri.image_service())
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended.notified());

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+use tracing::Instrument;
 
 /// How many events a slow reader may be behind before it loses some.
 const EVENTS_KEPT: usize = 4096;
@@ -157,10 +158,13 @@ impl Shared {
     ) -> tokio::task::JoinHandle<T> {
         self.work.send_modify(|count| *count += 1);
         let working = Working(self.clone());
-        tokio::spawn(async move {
-            let _working = working;
-            work.await
-        })
+        tokio::spawn(
+            async move {
+                let _working = working;
+                work.await
+            }
+            .in_current_span(),
+        )
     }
 
     /// A failure of a shim as one of a pod.

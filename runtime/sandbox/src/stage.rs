@@ -4,20 +4,33 @@ use libcni::{CallBegun, CallReport, Observe};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+use tracing::Span;
 
 /// What is going on for each pod.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
-    now: Mutex<HashMap<String, (String, Instant)>>,
+    now: Mutex<HashMap<String, Stage>>,
+}
+
+#[derive(Debug)]
+struct Stage {
+    name: String,
+    since: Instant,
+    /// The span of the call that began with the pod; plugins tell from tasks that have none.
+    call: Span,
+    /// The stage's own span, a part of the call's. It ends when the next stage replaces it.
+    _own: Span,
 }
 
 impl Stages {
     /// Notes what the pod waits for from now on.
     pub(crate) fn set(&self, id: &str, stage: impl Into<String>) {
-        let stage = stage.into();
-        tracing::debug!(pod = id, stage, "stage");
+        let name = stage.into();
+        tracing::debug!(pod = id, stage = name, "stage");
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        now.insert(id.to_owned(), (stage, Instant::now()));
+        let call = now.remove(id).map_or_else(Span::current, |before| before.call);
+        let own = tracing::info_span!(parent: &call, "stage", otel.name = name, pod = id);
+        now.insert(id.to_owned(), Stage { name, since: Instant::now(), call, _own: own });
     }
 
     /// The pod waits for nothing any more.
@@ -29,8 +42,8 @@ impl Stages {
     pub(crate) fn describe(&self, id: &str) -> String {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         match now.get(id) {
-            Some((stage, since)) => {
-                format!("waiting {:.0} s in {stage}", since.elapsed().as_secs_f64())
+            Some(Stage { name, since, .. }) => {
+                format!("waiting {:.0} s in {name}", since.elapsed().as_secs_f64())
             }
             None => "about to end".to_owned(),
         }

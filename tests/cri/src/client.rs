@@ -27,7 +27,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(socket: &Path, cgroup: String, log_dir: PathBuf) -> Client {
+    /// A client of the daemon at this socket, which it reaches when it first asks. To be called
+    /// within a tokio runtime.
+    pub fn new(socket: &Path, cgroup: String, log_dir: PathBuf) -> Client {
         let socket = socket.to_owned();
         let connect = tower::service_fn(move |_| {
             let socket = socket.clone();
@@ -57,9 +59,17 @@ impl Client {
     /// # Panics
     /// When it does not come.
     pub async fn pull(&mut self, name: &str) -> String {
+        self.try_pull(name).await.expect("pull")
+    }
+
+    /// Pulls an image and returns its id.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn try_pull(&mut self, name: &str) -> Result<String, Status> {
         let image = Some(v1::ImageSpec { image: name.to_owned(), ..Default::default() });
         let request = v1::PullImageRequest { image, ..Default::default() };
-        self.images.pull_image(request).await.expect("pull").into_inner().image_ref
+        Ok(self.images.pull_image(request).await?.into_inner().image_ref)
     }
 
     /// Makes a pod of this configuration.

@@ -31,9 +31,17 @@ fn allowed(name: &str) -> &'static [&'static str] {
         "conformance" => &["lab", "cni-types"],
         "oci-callers" => &["lab", "conformance"],
         "images" => &["lab", "content-digest"],
-        "benches" => {
-            &["lab", "netns", "images", "oci", "runtime-spec", "seccomp", "content-digest"]
-        }
+        "benches" => &[
+            "lab",
+            "netns",
+            "images",
+            "oci",
+            "runtime-spec",
+            "seccomp",
+            "content-digest",
+            "cri-tests",
+            "cri-api",
+        ],
         runtime => allowed_in_runtime(runtime),
     }
 }

@@ -21,35 +21,35 @@ impl ImageService for Cri {
         &self,
         request: Request<v1::ListImagesRequest>,
     ) -> Answer<v1::ListImagesResponse> {
-        self.call("ListImages", list_images::serve(self, request.into_inner())).await
+        self.call("ListImages", request, list_images::serve).await
     }
 
     async fn image_status(
         &self,
         request: Request<v1::ImageStatusRequest>,
     ) -> Answer<v1::ImageStatusResponse> {
-        self.call("ImageStatus", image_status::serve(self, request.into_inner())).await
+        self.call("ImageStatus", request, image_status::serve).await
     }
 
     async fn pull_image(
         &self,
         request: Request<v1::PullImageRequest>,
     ) -> Answer<v1::PullImageResponse> {
-        self.call("PullImage", pull_image::serve(self, request.into_inner())).await
+        self.call("PullImage", request, pull_image::serve).await
     }
 
     async fn remove_image(
         &self,
         request: Request<v1::RemoveImageRequest>,
     ) -> Answer<v1::RemoveImageResponse> {
-        self.call("RemoveImage", remove_image::serve(self, request.into_inner())).await
+        self.call("RemoveImage", request, remove_image::serve).await
     }
 
     async fn image_fs_info(
         &self,
         request: Request<v1::ImageFsInfoRequest>,
     ) -> Answer<v1::ImageFsInfoResponse> {
-        self.call("ImageFsInfo", image_fs_info::serve(self, request.into_inner())).await
+        self.call("ImageFsInfo", request, image_fs_info::serve).await
     }
 
     type StreamImagesStream = Chunks<v1::StreamImagesResponse>;
@@ -58,6 +58,6 @@ impl ImageService for Cri {
         &self,
         request: Request<v1::StreamImagesRequest>,
     ) -> Answer<Self::StreamImagesStream> {
-        self.call("StreamImages", stream_images::serve(self, request.into_inner())).await
+        self.call("StreamImages", request, stream_images::serve).await
     }
 }

@@ -6,6 +6,7 @@ use crate::status::{Refusal, Result};
 use ::image::{Credentials, Pull};
 use cri_api::v1::{AuthConfig, PullImageRequest, PullImageResponse};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 pub(super) async fn serve(cri: &Cri, request: PullImageRequest) -> Result<PullImageResponse> {
     let mut pull = Pull::new(&describe::name_of(request.image)?)?;
@@ -14,16 +15,19 @@ pub(super) async fn serve(cri: &Cri, request: PullImageRequest) -> Result<PullIm
     let (images, linger) = (cri.images().clone(), cri.settings().pull_linger);
     // The caller's deadline may pass long before a large image is here: then the pull goes on for a
     // while, so that a caller who asks again finds it further.
-    let work = tokio::spawn(async move {
-        let given_up = async {
-            let _left = gone.await;
-            tokio::time::sleep(linger).await;
-        };
-        tokio::select! {
-            outcome = images.pull(pull) => Some(outcome),
-            () = given_up => None,
+    let work = tokio::spawn(
+        async move {
+            let given_up = async {
+                let _left = gone.await;
+                tokio::time::sleep(linger).await;
+            };
+            tokio::select! {
+                outcome = images.pull(pull) => Some(outcome),
+                () = given_up => None,
+            }
         }
-    });
+        .in_current_span(),
+    );
     let outcome = work.await.map_err(|e| Refusal::task("a pull", &e))?;
     drop(here);
     match outcome {

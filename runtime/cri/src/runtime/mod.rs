@@ -47,215 +47,194 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl RuntimeService for Cri {
     async fn version(&self, request: Request<v1::VersionRequest>) -> Answer<v1::VersionResponse> {
-        self.call("Version", version::serve(self, request.into_inner())).await
+        self.call("Version", request, version::serve).await
     }
 
     async fn run_pod_sandbox(
         &self,
         request: Request<v1::RunPodSandboxRequest>,
     ) -> Answer<v1::RunPodSandboxResponse> {
-        self.call("RunPodSandbox", run_pod_sandbox::serve(self, request.into_inner())).await
+        self.call("RunPodSandbox", request, run_pod_sandbox::serve).await
     }
 
     async fn stop_pod_sandbox(
         &self,
         request: Request<v1::StopPodSandboxRequest>,
     ) -> Answer<v1::StopPodSandboxResponse> {
-        self.call("StopPodSandbox", stop_pod_sandbox::serve(self, request.into_inner())).await
+        self.call("StopPodSandbox", request, stop_pod_sandbox::serve).await
     }
 
     async fn remove_pod_sandbox(
         &self,
         request: Request<v1::RemovePodSandboxRequest>,
     ) -> Answer<v1::RemovePodSandboxResponse> {
-        self.call("RemovePodSandbox", remove_pod_sandbox::serve(self, request.into_inner())).await
+        self.call("RemovePodSandbox", request, remove_pod_sandbox::serve).await
     }
 
     async fn pod_sandbox_status(
         &self,
         request: Request<v1::PodSandboxStatusRequest>,
     ) -> Answer<v1::PodSandboxStatusResponse> {
-        self.call("PodSandboxStatus", pod_sandbox_status::serve(self, request.into_inner())).await
+        self.call("PodSandboxStatus", request, pod_sandbox_status::serve).await
     }
 
     async fn list_pod_sandbox(
         &self,
         request: Request<v1::ListPodSandboxRequest>,
     ) -> Answer<v1::ListPodSandboxResponse> {
-        self.call("ListPodSandbox", list_pod_sandbox::serve(self, request.into_inner())).await
+        self.call("ListPodSandbox", request, list_pod_sandbox::serve).await
     }
 
     async fn create_container(
         &self,
         request: Request<v1::CreateContainerRequest>,
     ) -> Answer<v1::CreateContainerResponse> {
-        self.call("CreateContainer", create_container::serve(self, request.into_inner())).await
+        self.call("CreateContainer", request, create_container::serve).await
     }
 
     async fn start_container(
         &self,
         request: Request<v1::StartContainerRequest>,
     ) -> Answer<v1::StartContainerResponse> {
-        self.call("StartContainer", start_container::serve(self, request.into_inner())).await
+        self.call("StartContainer", request, start_container::serve).await
     }
 
     async fn stop_container(
         &self,
         request: Request<v1::StopContainerRequest>,
     ) -> Answer<v1::StopContainerResponse> {
-        self.call("StopContainer", stop_container::serve(self, request.into_inner())).await
+        self.call("StopContainer", request, stop_container::serve).await
     }
 
     async fn remove_container(
         &self,
         request: Request<v1::RemoveContainerRequest>,
     ) -> Answer<v1::RemoveContainerResponse> {
-        self.call("RemoveContainer", remove_container::serve(self, request.into_inner())).await
+        self.call("RemoveContainer", request, remove_container::serve).await
     }
 
     async fn list_containers(
         &self,
         request: Request<v1::ListContainersRequest>,
     ) -> Answer<v1::ListContainersResponse> {
-        self.call("ListContainers", list_containers::serve(self, request.into_inner())).await
+        self.call("ListContainers", request, list_containers::serve).await
     }
 
     async fn container_status(
         &self,
         request: Request<v1::ContainerStatusRequest>,
     ) -> Answer<v1::ContainerStatusResponse> {
-        self.call("ContainerStatus", container_status::serve(self, request.into_inner())).await
+        self.call("ContainerStatus", request, container_status::serve).await
     }
 
     async fn update_container_resources(
         &self,
         request: Request<v1::UpdateContainerResourcesRequest>,
     ) -> Answer<v1::UpdateContainerResourcesResponse> {
-        self.call(
-            "UpdateContainerResources",
-            update_container_resources::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("UpdateContainerResources", request, update_container_resources::serve).await
     }
 
     async fn reopen_container_log(
         &self,
         request: Request<v1::ReopenContainerLogRequest>,
     ) -> Answer<v1::ReopenContainerLogResponse> {
-        self.call("ReopenContainerLog", reopen_container_log::serve(self, request.into_inner()))
-            .await
+        self.call("ReopenContainerLog", request, reopen_container_log::serve).await
     }
 
     async fn exec_sync(
         &self,
         request: Request<v1::ExecSyncRequest>,
     ) -> Answer<v1::ExecSyncResponse> {
-        self.call("ExecSync", exec_sync::serve(self, request.into_inner())).await
+        self.call("ExecSync", request, exec_sync::serve).await
     }
 
     async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
-        self.call("Exec", exec::serve(self, request.into_inner())).await
+        self.call("Exec", request, exec::serve).await
     }
 
     async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
-        self.call("Attach", attach::serve(self, request.into_inner())).await
+        self.call("Attach", request, attach::serve).await
     }
 
     async fn port_forward(
         &self,
         request: Request<v1::PortForwardRequest>,
     ) -> Answer<v1::PortForwardResponse> {
-        self.call("PortForward", port_forward::serve(self, request.into_inner())).await
+        self.call("PortForward", request, port_forward::serve).await
     }
 
     async fn container_stats(
         &self,
         request: Request<v1::ContainerStatsRequest>,
     ) -> Answer<v1::ContainerStatsResponse> {
-        self.call("ContainerStats", container_stats::serve(self, request.into_inner())).await
+        self.call("ContainerStats", request, container_stats::serve).await
     }
 
     async fn list_container_stats(
         &self,
         request: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        self.call("ListContainerStats", list_container_stats::serve(self, request.into_inner()))
-            .await
+        self.call("ListContainerStats", request, list_container_stats::serve).await
     }
 
     async fn pod_sandbox_stats(
         &self,
         request: Request<v1::PodSandboxStatsRequest>,
     ) -> Answer<v1::PodSandboxStatsResponse> {
-        self.call("PodSandboxStats", pod_sandbox_stats::serve(self, request.into_inner())).await
+        self.call("PodSandboxStats", request, pod_sandbox_stats::serve).await
     }
 
     async fn list_pod_sandbox_stats(
         &self,
         request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        self.call("ListPodSandboxStats", list_pod_sandbox_stats::serve(self, request.into_inner()))
-            .await
+        self.call("ListPodSandboxStats", request, list_pod_sandbox_stats::serve).await
     }
 
     async fn update_runtime_config(
         &self,
         request: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        self.call("UpdateRuntimeConfig", update_runtime_config::serve(self, request.into_inner()))
-            .await
+        self.call("UpdateRuntimeConfig", request, update_runtime_config::serve).await
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        self.call("Status", status::serve(self, request.into_inner())).await
+        self.call("Status", request, status::serve).await
     }
 
     async fn checkpoint_container(
         &self,
         request: Request<v1::CheckpointContainerRequest>,
     ) -> Answer<v1::CheckpointContainerResponse> {
-        self.call("CheckpointContainer", checkpoint_container::serve(self, request.into_inner()))
-            .await
+        self.call("CheckpointContainer", request, checkpoint_container::serve).await
     }
 
     async fn list_metric_descriptors(
         &self,
         request: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        self.call(
-            "ListMetricDescriptors",
-            list_metric_descriptors::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("ListMetricDescriptors", request, list_metric_descriptors::serve).await
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         request: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        self.call(
-            "ListPodSandboxMetrics",
-            list_pod_sandbox_metrics::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("ListPodSandboxMetrics", request, list_pod_sandbox_metrics::serve).await
     }
 
     async fn runtime_config(
         &self,
         request: Request<v1::RuntimeConfigRequest>,
     ) -> Answer<v1::RuntimeConfigResponse> {
-        self.call("RuntimeConfig", runtime_config::serve(self, request.into_inner())).await
+        self.call("RuntimeConfig", request, runtime_config::serve).await
     }
 
     async fn update_pod_sandbox_resources(
         &self,
         request: Request<v1::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
-        self.call(
-            "UpdatePodSandboxResources",
-            update_pod_sandbox_resources::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("UpdatePodSandboxResources", request, update_pod_sandbox_resources::serve).await
     }
 
     type StreamPodSandboxesStream = Chunks<v1::StreamPodSandboxesResponse>;
@@ -264,8 +243,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        self.call("StreamPodSandboxes", stream_pod_sandboxes::serve(self, request.into_inner()))
-            .await
+        self.call("StreamPodSandboxes", request, stream_pod_sandboxes::serve).await
     }
 
     type StreamContainersStream = Chunks<v1::StreamContainersResponse>;
@@ -274,7 +252,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        self.call("StreamContainers", stream_containers::serve(self, request.into_inner())).await
+        self.call("StreamContainers", request, stream_containers::serve).await
     }
 
     type StreamContainerStatsStream = Chunks<v1::StreamContainerStatsResponse>;
@@ -283,8 +261,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        self.call("StreamContainerStats", stream_container_stats::serve(self, request.into_inner()))
-            .await
+        self.call("StreamContainerStats", request, stream_container_stats::serve).await
     }
 
     type StreamPodSandboxStatsStream = Chunks<v1::StreamPodSandboxStatsResponse>;
@@ -293,11 +270,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        self.call(
-            "StreamPodSandboxStats",
-            stream_pod_sandbox_stats::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("StreamPodSandboxStats", request, stream_pod_sandbox_stats::serve).await
     }
 
     type StreamPodSandboxMetricsStream = Chunks<v1::StreamPodSandboxMetricsResponse>;
@@ -306,11 +279,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        self.call(
-            "StreamPodSandboxMetrics",
-            stream_pod_sandbox_metrics::serve(self, request.into_inner()),
-        )
-        .await
+        self.call("StreamPodSandboxMetrics", request, stream_pod_sandbox_metrics::serve).await
     }
 
     type GetContainerEventsStream = Chunks<v1::ContainerEventResponse>;
@@ -319,7 +288,6 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        self.call("GetContainerEvents", get_container_events::serve(self, request.into_inner()))
-            .await
+        self.call("GetContainerEvents", request, get_container_events::serve).await
     }
 }

@@ -5,6 +5,7 @@ use crate::node::Cri;
 use crate::status::{Refusal, Result};
 use cri_api::v1::{RemovePodSandboxRequest, RemovePodSandboxResponse};
 use sandbox::Kind;
+use tracing::Instrument;
 
 pub(super) async fn serve(
     cri: &Cri,
@@ -23,7 +24,7 @@ pub(super) async fn serve(
             tracing::warn!(pod = pod.id(), cause = %e, "a hook failed; the pod is removed all the same");
         }
         all.pods().remove(pod.id()).await
-    });
+    }.in_current_span());
     work.await.map_err(|e| Refusal::task("removing a pod", &e))??;
     Ok(RemovePodSandboxResponse {})
 }

@@ -5,6 +5,7 @@ use crate::status::{Refusal, Result};
 use cri_api::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
 use sandbox::{Kind, Sandbox};
 use std::sync::Arc;
+use tracing::Instrument;
 
 pub(super) async fn serve(
     cri: &Cri,
@@ -17,10 +18,13 @@ pub(super) async fn serve(
     };
     let all = cri.clone();
     // All steps are done also if the caller goes away between them.
-    let work = tokio::spawn(async move {
-        end_containers(&all, &pod).await?;
-        all.pods().stop(pod.id()).await
-    });
+    let work = tokio::spawn(
+        async move {
+            end_containers(&all, &pod).await?;
+            all.pods().stop(pod.id()).await
+        }
+        .in_current_span(),
+    );
     work.await.map_err(|e| Refusal::task("stopping a pod", &e))??;
     Ok(StopPodSandboxResponse {})
 }
