@@ -119,7 +119,7 @@ struct Backoff {
 }
 
 impl Backoff {
-    const FIRST: Duration = Duration::from_millis(150);
+    const FIRST: Duration = Duration::from_millis(50);
 
     fn first(now: Time, dice: &mut Dice) -> Backoff {
         Backoff { step: Backoff::FIRST, at: now.after(dice.around(Backoff::FIRST)), sent: 1 }
