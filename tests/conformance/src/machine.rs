@@ -66,7 +66,9 @@ impl Machine {
         drop(std::fs::remove_dir_all(&networks));
         std::fs::create_dir_all(&networks).expect("/etc/cni/net.d");
         std::fs::write(networks.join("10-net.conflist"), network.to_string()).expect("a list");
-        for plugin in ["bridge", "ptp", "host-local", "static", "portmap", "loopback"] {
+        for plugin in
+            ["bridge", "ptp", "host-local", "static", "portmap", "firewall", "tuning", "loopback"]
+        {
             let target = root.join("opt/cni/bin").join(plugin);
             std::fs::copy(bins.program(plugin), &target)
                 .unwrap_or_else(|e| panic!("{}: {e}", bins.program(plugin).display()));

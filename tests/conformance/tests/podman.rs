@@ -26,7 +26,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 "#;
 
-/// The list that podman ships, less the plugins that are not in this bundle.
+/// The list that podman ships.
 fn network() -> Value {
     json!({"cniVersion": "0.4.0", "name": "net", "plugins": [
         {"type": "bridge", "bridge": "cni-podman0", "isGateway": true, "ipMasq": true,
@@ -35,6 +35,8 @@ fn network() -> Value {
                   "ranges": [[{"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}],
                              [{"subnet": "fd06::/64", "gateway": "fd06::1"}]]}},
         {"type": "portmap", "capabilities": {"portMappings": true}},
+        {"type": "firewall"},
+        {"type": "tuning"},
     ]})
 }
 
@@ -65,6 +67,9 @@ fn containers_of_podman_are_attached_and_leave_nothing() {
         outside.tcp_within(port(1), SLOW).expect("the hostPort answers over IPv6");
         let leases = machine.leases("net");
         assert_eq!(leases.len(), 2, "{leases:?}");
+        let admitted = machine.snapshot();
+        let admitted = admitted.matching("*filter -A CNI-FORWARD -s ");
+        assert_eq!(admitted.len(), 2, "{admitted:?}");
         for address in leases {
             machine.node().ping(address).expect("the container answers the node");
         }
@@ -79,7 +84,7 @@ fn containers_of_podman_are_attached_and_leave_nothing() {
         });
         let now = machine.snapshot();
         before.get_or_insert_with(|| now.clone()).assert_same(&now);
-        for text in ["DNAT --to", " id: ", "file: cni/results", "10.6.0.2/"] {
+        for text in ["DNAT --to", " id: ", "CNI-FORWARD -s", "file: cni/results", "10.6.0.2/"] {
             assert_eq!(now.matching(text), [] as [&str; 0], "{round}");
         }
     }
