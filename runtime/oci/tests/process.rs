@@ -300,10 +300,10 @@ fn added_processes_can_be_put_in_groups_below_the_containers() {
     for dir in room.groups() {
         std::fs::create_dir_all(dir.join("below/deep")).expect("a group");
         // A v1 cpuset without processors takes no process.
-        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|file| dir.join(file).exists()) {
-            let value = std::fs::read(dir.join(file)).expect("a set");
-            for path in ["below", "below/deep"] {
-                std::fs::write(dir.join(path).join(file), &value).expect("the same set");
+        for path in ["below", "below/deep"].map(|path| dir.join(path)) {
+            for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|f| path.join(f).exists()) {
+                let value = std::fs::read(dir.join(file)).expect("a set");
+                std::fs::write(path.join(file), &value).expect("the same set");
             }
         }
     }
