@@ -67,9 +67,11 @@ impl Given {
         };
         let wire = network.wire(maker, subject.ifname, subject.version().as_str());
         subject.wiring = match (role, wire) {
-            (Role::Interface | Role::Ipam, _) => Wiring::Plugin,
-            (Role::Chained, Some(wire)) => Wiring::Chain(wire),
-            (Role::Chained, None) => Wiring::Before,
+            (Role::Interface, _) => Wiring::Plugin,
+            // One that talks by the pod's interface, as to a DHCP server, needs it there.
+            (Role::Ipam, _) if !place.chained => Wiring::Plugin,
+            (_, Some(wire)) => Wiring::Chain(wire),
+            (_, None) => Wiring::Before,
         };
         subject.conf = conf(network.own, about.setup.clone());
         let seen = match lab::kernel_lacks(subject.kernel) {

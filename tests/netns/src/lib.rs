@@ -44,6 +44,7 @@ mod ping;
 mod plugin;
 mod probe;
 mod remains;
+mod running;
 mod sctp;
 mod skip;
 mod snapshot;

@@ -4,7 +4,7 @@ use crate::enter::Ns;
 use crate::outside::Outside;
 use crate::plugin::Plugin;
 use crate::snapshot::Snapshot;
-use crate::{Bins, sweep};
+use crate::{Bins, running, sweep};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
@@ -38,6 +38,7 @@ impl Lab {
     /// Without root.
     pub fn new(name: &str) -> Lab {
         assert!(nix::unistd::geteuid().is_root(), "the lab needs root: run ./dev test as root");
+        running::hold_if_over();
         sweep::leftovers();
         let root = sweep::root_for(name, NEXT.fetch_add(1, Ordering::Relaxed));
         for dir in ["ns", "conf", "cache/results", "data", "run", "tmp"] {
@@ -103,7 +104,7 @@ impl Lab {
         command.process_group(0);
         let child = start(&mut command);
         let child = child.unwrap_or_else(|e| panic!("{}: {e}", command.get_program().display()));
-        crate::plugin::begun(&child);
+        running::begun(&child);
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
@@ -169,7 +170,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for child in self.kept.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            crate::plugin::end(child);
+            running::end(child);
         }
         self.node.delete();
         sweep::remove(&self.root);

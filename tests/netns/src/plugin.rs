@@ -4,16 +4,15 @@ use crate::Bins;
 use crate::enter::Ns;
 use crate::node::{Lab, Pod};
 use crate::outcome::Outcome;
+use crate::running;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// When to SIGKILL a plugin.
@@ -219,41 +218,17 @@ fn start(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|e| panic!("{}: {e}", command.get_program().to_string_lossy()))
 }
 
-/// Process groups of what runs with a limit, or as long as a lab: nothing else ends them.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-
-/// Kills all of them.
-pub(crate) fn end_running() {
-    for group in std::mem::take(&mut *running()) {
-        // One that has just ended is what is wanted.
-        let _ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-}
-
-/// Notes a process that leads a group of its own.
-pub(crate) fn begun(child: &Child) {
-    running().insert(child.id().cast_signed());
-}
-
-/// Kills such a process with its group, and waits for it.
-pub(crate) fn end(child: &mut Child) {
-    running().remove(&child.id().cast_signed());
-    // It may have ended by itself.
-    let _ended = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-    let _status = child.wait();
-}
-
-fn running() -> MutexGuard<'static, BTreeSet<i32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn finish(
     mut child: Child,
     what: String,
     stdin: &[u8],
     (moment, limit): (Option<Kill>, Option<Duration>),
 ) -> Outcome {
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let child_id = child.id();
+    if limit.is_some() {
+        running::begun(&child);
+    }
+    let pid = Pid::from_raw(i32::try_from(child_id).expect("a pid"));
     let mut input = child.stdin.take().expect("stdin is a pipe");
     let (ended, end) = mpsc::channel::<()>();
     let output = std::thread::scope(|s| {
@@ -267,7 +242,6 @@ fn finish(
             });
         }
         if let Some(limit) = limit {
-            running().insert(pid.as_raw());
             s.spawn(move || {
                 if end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
                     // Its group is its own, and lives while its output is held.
@@ -276,10 +250,12 @@ fn finish(
             });
         }
         let output = child.wait_with_output().expect("wait for the plugin");
-        running().remove(&pid.as_raw());
         drop(ended);
         output
     });
+    if limit.is_some() {
+        running::ended(child_id);
+    }
     Outcome {
         what,
         exit: output.status.code(),

@@ -41,7 +41,7 @@ pub(crate) fn leftovers() {
 /// Removes all labs of this process and ends the plugins that run with a limit, for a program that
 /// is told to stop in the middle.
 pub fn abandon() {
-    crate::plugin::end_running();
+    crate::running::end_all();
     let pid = std::process::id();
     let own = format!("{pid}.{}.", started(pid).unwrap_or_default());
     let Ok(entries) = fs::read_dir(BASE) else { return };
