@@ -9,6 +9,7 @@ use crate::protocol::{self, Key, Reply};
 use crate::store::{Record, Store};
 use cni_plugin::{Call, NodeCall, log};
 use cni_types::{Args, CniResult, Code, Error, Result};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -91,14 +92,19 @@ pub(crate) fn status(call: &NodeCall) -> Result<()> {
 }
 
 /// Asks the daemon; one that ends meanwhile is asked again when it is back: all calls can be
-/// repeated.
+/// repeated. ADD waits as well for one that left its socket behind: it was killed.
 fn ask(socket: &Path, call: &protocol::Call, absent: Code) -> Result<Reply> {
     let mut tries = 0;
+    let mut comes_back = false;
     loop {
         match dial::ask(socket, call) {
             Ok(reply) => return Ok(reply),
-            Err(Failure::Ended) if tries < TRIES => {}
-            Err(Failure::NoDaemon(_)) if (1..TRIES).contains(&tries) => {}
+            Err(Failure::Ended) if tries < TRIES => comes_back = true,
+            Err(Failure::NoDaemon(_)) if comes_back && tries < TRIES => {}
+            Err(Failure::NoDaemon(cause))
+                if cause.kind() == ErrorKind::ConnectionRefused
+                    && matches!(call, protocol::Call::Add { .. })
+                    && tries < TRIES => {}
             Err(failure) => return Err(failure.error(socket, absent)),
         }
         tries += 1;
