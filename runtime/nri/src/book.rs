@@ -179,7 +179,7 @@ impl Book {
     }
 
     /// What is being made. To be asked before the lists of what is there.
-    pub(crate) fn new(&self) -> (Vec<NewPod>, Vec<Arc<Container>>) {
+    pub(crate) fn being_made(&self) -> (Vec<NewPod>, Vec<Arc<Container>>) {
         self.with(|pages| {
             let pods = pages.new_pods.values().cloned().collect();
             (pods, pages.new_containers.values().cloned().collect())

@@ -50,7 +50,7 @@ pub(crate) fn to_cri(asked: &LinuxResources) -> (cri::LinuxContainerResources, V
     let unsigned = |value: &Option<OptionalUInt64>| {
         value.as_ref().map_or(0, |value| i64::try_from(value.value).unwrap_or(i64::MAX))
     };
-    let memory = asked.memory.clone().unwrap_or_default();
+    let memory = asked.memory.unwrap_or_default();
     let cpu = asked.cpu.clone().unwrap_or_default();
     let pages = |page: &HugepageLimit| cri::HugepageLimit {
         page_size: page.page_size.clone(),

@@ -164,7 +164,7 @@ impl Inner {
     /// Pods and containers that are there, and those that are being made.
     pub(crate) async fn all(&self) -> Result<(Vec<PodSandbox>, Vec<Shown>)> {
         let containers = self.containers()?;
-        let (new_pods, new_containers) = self.book.new();
+        let (new_pods, new_containers) = self.book.being_made();
         let networked = |pod: Arc<Sandbox>| (pod.network(), pod);
         let listed = containers.pods().list().into_iter().map(networked);
         let new = new_pods.into_iter().map(|new| (Arc::new(new.network), new.pod));

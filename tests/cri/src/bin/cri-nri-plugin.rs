@@ -61,7 +61,7 @@ impl Plugin {
         let containers = request.containers.iter().map(|container| container.name.clone());
         let mut all: Vec<_> = pods.chain(containers).collect();
         all.sort();
-        self.note(&format!("Synchronize {}", all.join(" ")).trim_end().to_owned());
+        self.note(format!("Synchronize {}", all.join(" ")).trim_end());
         if self.doing().behaviour == "slow" {
             std::thread::sleep(Duration::from_millis(1500));
         }

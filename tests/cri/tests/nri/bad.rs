@@ -91,10 +91,10 @@ fn without_a_required_plugin_no_container_is_made() {
         assert!(text.contains("\"guard\", which was dropped because it gave no answer"), "{text}");
         drop(guard);
 
-        let _guard = Plugin::start(&node, "10-guard", "watch");
+        let guard = Plugin::start(&node, "10-guard", "watch");
         let id = client.launch(&pod_id, &wanted, &of).await;
         client.remove(&id).await.expect("remove");
-        drop(_guard);
+        drop(guard);
         until("it is dropped", || node.log().matches("an NRI plugin was dropped").count() == 2);
         let refused = client.create(&pod_id, &wanted, &of).await.expect_err("it is gone");
         assert!(refused.message().contains("it hung up"), "{}", refused.message());

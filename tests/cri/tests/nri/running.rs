@@ -37,9 +37,11 @@ impl Plugin {
 
     /// Starts one, and waits until it is connected.
     pub(crate) fn start(node: &Node, full: &str, behaviour: &str) -> Plugin {
-        let plugin = Plugin::begin(node, full, behaviour);
         let line = format!("an NRI plugin is connected plugin=\"{full}\"");
-        until(&format!("{full} is connected"), || node.log().contains(&line));
+        let times = || node.log().matches(&line).count();
+        let before = times();
+        let plugin = Plugin::begin(node, full, behaviour);
+        until(&format!("{full} is connected"), || times() > before);
         plugin
     }
 
