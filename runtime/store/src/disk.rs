@@ -6,7 +6,13 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the lock may be held by nobody who counts.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How often is looked for it.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The store's directories.
 #[derive(Debug)]
@@ -154,13 +160,20 @@ impl Lock {
         let mut file = options.open(&path).map_err(Error::io("open the lock", &path))?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(Error::io("read the lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = if text.is_empty() { "another process" } else { text.trim_end() };
-                return Err(Error::InUse { root: root.to_owned(), holder: holder.to_owned() });
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // A program that a holder was starting when it was killed has the lock for a moment.
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let holder = if text.is_empty() { "another process" } else { text.trim_end() };
+                    return Err(Error::InUse { root: root.to_owned(), holder: holder.to_owned() });
+                }
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
         let closed = format!("closed in boot {:x}\n", boot_id());
         let mut lock = Lock { file, was_closed: text == closed };
