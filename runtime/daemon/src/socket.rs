@@ -53,11 +53,20 @@ fn clear(path: &Path) -> Result<(), Fault> {
         }
         Ok(_) => {}
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if std::os::unix::net::UnixStream::connect(path).is_ok_and(|stream| lives(&stream)) {
         let e = Fault::new(path.display(), "another daemon serves here");
         return Err(e.with_advice("stop it, or set server.socket to another path"));
     }
     fs::remove_file(path).map_err(failed)
+}
+
+/// Whether the process that listens at the other end is there. Of a daemon that was killed while it
+/// started a program, that program's process may hold the socket for a moment.
+fn lives(stream: &std::os::unix::net::UnixStream) -> bool {
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(peer) => rustix::process::test_kill_process(peer.pid) != Err(rustix::io::Errno::SRCH),
+        Err(_) => true,
+    }
 }
 
 impl Drop for Socket {
