@@ -139,10 +139,16 @@ impl OfNode {
     }
 }
 
+/// Asks the file system itself, not what the kernel remembers of it.
+fn answers(path: &Path) -> std::io::Result<()> {
+    let flags = rustix::fs::AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS).map(drop).map_err(Into::into)
+}
+
 /// Finds a source on the node, or makes it.
 fn find(path: &Path, propagation: MountPropagation, is_refused: bool) -> Result<PathBuf> {
     let fail = |e: &std::io::Error| Error::io(format!("mount of {}", path.display()), e);
-    let real = match path.canonicalize() {
+    let real = match path.canonicalize().and_then(|real| answers(&real).map(|()| real)) {
         Ok(real) => real,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             if is_refused {
