@@ -9,7 +9,7 @@
 //! - is no router (router advertisements, redirects) and no DHCP server.
 
 use super::nftables::{TABLE, is_absent, is_stale, tag};
-use super::{Owner, drift, open_nft};
+use super::{Owner, drift, open_nft, session};
 use crate::names::sha256_key;
 use crate::nft::{
     Batch, Chain, ChainRef, CmpOp, Expr, Family, Meta, Nft, PayloadBase, Reg, Rule, RuleInfo,
@@ -146,7 +146,7 @@ fn rules<'a>(name: &'a str, owner: &Owner<'_>, guard: &Guard<'_>) -> Vec<Rule<'a
 /// Sets the guard, in place of one that is there.
 pub(super) fn guard(owner: &Owner<'_>, wish: &Guard<'_>) -> Result<()> {
     let name = chain_name(owner);
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let is_there = nft.chain(at(&name))?.is_some();
     let mut batch = Batch::new();
     batch.add_table(&Table { family: Family::Netdev, name: TABLE, comment: None });
@@ -158,9 +158,6 @@ pub(super) fn guard(owner: &Owner<'_>, wish: &Guard<'_>) -> Result<()> {
     batch.add_chain(&Chain::ingress(at(&name), wish.link, PRIORITY));
     rules(&name, owner, wish).iter().for_each(|rule| batch.add_rule(rule));
     nft.commit(batch)?;
-    if is_there {
-        nft.leave_to_collector();
-    }
     Ok(())
 }
 
@@ -168,7 +165,6 @@ pub(super) fn guard(owner: &Owner<'_>, wish: &Guard<'_>) -> Result<()> {
 pub(super) fn lift(owner: &Owner<'_>) -> Result<()> {
     let Some(mut nft) = open_nft()? else { return Ok(()) };
     lift_chain(&mut nft, &chain_name(owner))?;
-    nft.leave_to_collector();
     Ok(())
 }
 
@@ -205,13 +201,12 @@ pub(super) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
     for name in doomed {
         lift_chain(&mut nft, &name)?;
     }
-    nft.leave_to_collector();
     Ok(())
 }
 
 pub(super) fn check(owner: &Owner<'_>, wish: &Guard<'_>) -> Result<()> {
     let name = chain_name(owner);
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let is_base = nft.chain(at(&name))?.is_some_and(|chain| chain.is_base);
     let listed: Vec<_> = nft.rules(at(&name))?.iter().map(RuleInfo::exprs).collect();
     let wanted = rules(&name, owner, wish);

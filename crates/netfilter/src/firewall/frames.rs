@@ -3,7 +3,7 @@
 //! (`bridge-nf-call-iptables`).
 
 use super::nftables::{TABLE, delete_elements, delete_from, is_absent, is_stale, label, tag};
-use super::{Owner, drift, open_nft};
+use super::{Owner, drift, open_nft, session};
 use crate::nft::{
     BaseChain, Batch, Chain, ChainRef, ChainType, DataType, Element, Family, Hook, Meta, Nft, Rule,
     RuleInfo, Set, SetRef, Table, Verdict, link_name,
@@ -27,7 +27,7 @@ fn is_whole(nft: &mut Nft) -> Result<bool> {
 
 /// Isolates `port`.
 pub(super) fn open(owner: &Owner<'_>, port: &str) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let mut batch = Batch::new();
     if !is_whole(&mut nft)? {
         batch.add_table(&Table { family: Family::Bridge, name: TABLE, comment: None });
@@ -70,7 +70,6 @@ pub(super) fn close(owner: &Owner<'_>, port: Option<&str>) -> Result<()> {
             }
         }
     }
-    nft.leave_to_collector();
     Ok(())
 }
 
@@ -78,12 +77,11 @@ pub(super) fn close(owner: &Owner<'_>, port: Option<&str>) -> Result<()> {
 pub(super) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
     let Some(mut nft) = open_nft()? else { return Ok(()) };
     delete_from(&mut nft, PORTS, |found| is_stale(found, network, valid))?;
-    nft.leave_to_collector();
     Ok(())
 }
 
 pub(super) fn check(owner: &Owner<'_>, port: &str) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let found = nft.element(PORTS, &link_name(port))?;
     if found.and_then(|found| found.owner) != Some(tag(owner)) {
         return Err(drift(format!("{port} is not in the set {PORTS}")));

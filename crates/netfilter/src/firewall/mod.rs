@@ -303,11 +303,39 @@ pub fn probe(means: Means) -> Result<()> {
     works().map_err(|e| Error { code: Code::NotAvailable, ..e })
 }
 
+/// nf_tables, closed in the background: the close of a netfilter socket waits until the kernel has
+/// freed what was deleted in the namespace, by whomever.
+struct Session(Nft);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.leave_to_collector();
+    }
+}
+
+impl std::ops::Deref for Session {
+    type Target = Nft;
+
+    fn deref(&self) -> &Nft {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Nft {
+        &mut self.0
+    }
+}
+
+fn session() -> Result<Session> {
+    Ok(Session(Nft::open()?))
+}
+
 /// nf_tables, unless this kernel lacks it: then it has no rules either.
-fn open_nft() -> Result<Option<Nft>> {
+fn open_nft() -> Result<Option<Session>> {
     match Nft::open() {
         Err(e) if e.is_unsupported() => Ok(None),
-        other => Ok(Some(other?)),
+        other => Ok(Some(Session(other?))),
     }
 }
 

@@ -12,7 +12,7 @@
 //! Whatever the number of pods, a packet is looked up once. A verdict of another table's chain at
 //! the same hook still counts: what that drops cannot be admitted here.
 
-use super::{Owner, Policy, drift, open_nft};
+use super::{Owner, Policy, drift, open_nft, session};
 use crate::nft::{
     Address, BaseChain, Batch, COMMENT_MAX, Chain, ChainRef, ChainType, DataType, Element, Expr,
     Family, Hook, Nft, Rule, RuleInfo, Set, SetRef, Table, Verdict,
@@ -142,7 +142,7 @@ fn other_admins(nft: &mut Nft, admin: &str) -> Result<Vec<String>> {
 
 /// Lets the addresses send, and be answered.
 pub(super) fn admit(owner: &Owner<'_>, addresses: &[IpAddr], admin: &str) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
         let batch = admission(&mut nft, owner, addresses, admin)?;
@@ -196,7 +196,6 @@ pub(super) fn dismiss(owner: &Owner<'_>, addresses: &[IpAddr]) -> Result<()> {
             delete_elements(&mut nft, set_of(*ip), vec![key(*ip)])?;
         }
     }
-    nft.leave_to_collector();
     Ok(())
 }
 
@@ -216,7 +215,6 @@ fn delete_where(unwanted: impl Fn(Option<&[u8]>) -> bool) -> Result<()> {
     for set in [PODS_V4, PODS_V6] {
         delete_from(&mut nft, set, &unwanted)?;
     }
-    nft.leave_to_collector();
     Ok(())
 }
 
@@ -260,7 +258,7 @@ pub(super) fn is_absent(error: &crate::nft::Error) -> bool {
 }
 
 pub(super) fn check(owner: &Owner<'_>, addresses: &[IpAddr], admin: &str) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let own = tag(owner);
     for ip in addresses {
         let found = nft.element(set_of(*ip), &key(*ip))?;
@@ -297,7 +295,7 @@ fn bridge_comment(bridge: &str, policy: Policy) -> String {
 
 /// Isolates `bridge`; under the lock of the state.
 pub(super) fn part_bridges(bridge: &str, policy: Policy) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     let mut batch = Batch::new();
     batch.add_table(&Table { family: Family::Inet, name: TABLE, comment: None });
     for at in [ISOLATION, ISOLATED_BRIDGES] {
@@ -342,12 +340,11 @@ fn delete_rules(unwanted: impl Fn(&RuleInfo) -> bool) -> Result<()> {
         rules.iter().filter(|r| unwanted(r)).for_each(|r| batch.delete_rule(at, r.handle));
     }
     nft.commit(batch)?;
-    nft.leave_to_collector();
     Ok(())
 }
 
 pub(super) fn check_bridge(bridge: &str, policy: Policy) -> Result<()> {
-    let mut nft = Nft::open()?;
+    let mut nft = session()?;
     for rule in bridge_rules(bridge, policy) {
         if !nft.rules(rule.chain)?.iter().any(|found| is_same(found, &rule)) {
             return Err(drift(format!("{} does not isolate {bridge}", rule.chain)));
@@ -375,7 +372,7 @@ pub(super) fn collect_bridges() -> Result<()> {
 
 /// Whether nf_tables works.
 pub(super) fn probe() -> Result<()> {
-    Nft::open()?.generation()?;
+    session()?.generation()?;
     Ok(())
 }
 
