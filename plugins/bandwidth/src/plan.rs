@@ -64,17 +64,26 @@ impl Plan {
 
 /// The bucket that keeps a limit, on a link with this MTU.
 ///
-/// A burst of 10 ms at the rate is enough for the kernel's timers, and shortens no second by more
-/// than a hundredth. One that was asked for is taken, if a whole packet fits in, and a millisecond.
-/// What would wait longer than 25 ms is dropped, as in the reference plugin, but some packets may
-/// always wait: a connection cannot find its pace otherwise.
+/// A burst of 10 ms at the rate is enough for the kernel's timers. Packets that were joined for
+/// speed have 64 KiB; if the burst holds one, it need not be cut, which makes a sender on this node
+/// believe that it is sent. But no second is to have 4 % more than its due.
+///
+/// A burst that was asked for is taken, if a whole packet fits in, and a millisecond. What would
+/// wait longer than 25 ms is dropped then, as in the reference plugin; otherwise three joined packets
+/// may wait, if that takes no longer than 100 ms. Some packets may always wait: a connection cannot
+/// find its pace otherwise.
 fn bucket(limit: Limit, mtu: u32) -> Bucket {
+    const JOINED: u64 = 64 << 10;
     const QUEUE: u64 = 20;
-    let packet = u64::from(mtu) + HEADER;
-    let default = (limit.rate / 100).max(2 * packet);
-    let burst = limit.burst.unwrap_or(default).max(packet).max(limit.rate / 1000);
-    let queue = (limit.rate / 40 + burst).max(QUEUE * packet);
-    Bucket::new(limit.rate, burst, u32::try_from(queue).unwrap_or(u32::MAX))
+    let (rate, packet) = (limit.rate, u64::from(mtu) + HEADER);
+    let default = (rate / 100).max((JOINED + packet).min(rate / 25)).max(2 * packet);
+    let burst = limit.burst.unwrap_or(default).max(packet).max(rate / 1000);
+    let waiting = match limit.burst {
+        Some(_) => rate / 40,
+        None => (rate / 40).max((3 * JOINED).min(rate / 10)),
+    };
+    let queue = (burst + waiting).max(QUEUE * packet);
+    Bucket::new(rate, burst, u32::try_from(queue).unwrap_or(u32::MAX))
 }
 
 /// The bucket that the reference plugin keeps a limit in, whose numbers wrap around at 32 bits.

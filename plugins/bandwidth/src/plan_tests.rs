@@ -31,10 +31,18 @@ fn a_burst_that_was_asked_for_has_the_numbers_of_the_reference() {
 }
 
 #[test]
-fn a_burst_of_the_plugins_own_is_a_hundredth_of_a_second_or_two_packets() {
-    assert_eq!(bucket(limit(12_500_000, None), 1500).burst(), 125_000);
+fn a_burst_of_the_plugins_own_suits_the_rate() {
+    // 100 Mbit/s: 10 ms, and 25 ms that may wait.
+    let fast = bucket(limit(12_500_000, None), 1500);
+    assert_eq!((fast.burst(), fast.limit), (125_000, 125_000 + 312_500));
+    // 15 Mbit/s: a joined packet, and 100 ms that may wait.
+    let joined = bucket(limit(1_875_000, None), 1500);
+    assert_eq!(joined, Bucket::new(1_875_000, 65_536 + 1518, 65_536 + 1518 + 187_500));
+    // 1 Mbit/s: 40 ms, and 20 packets that may wait.
     let slow = bucket(limit(125_000, None), 1500);
-    assert_eq!((slow.burst(), slow.limit), (3036, 20 * 1518));
+    assert_eq!((slow.burst(), slow.limit), (5000, 20 * 1518));
+    // 100 kbit/s: two packets.
+    assert_eq!(bucket(limit(12_500, None), 1500).burst(), 3036);
     // Whatever was asked for, a packet fits in, and a millisecond.
     assert_eq!(bucket(limit(125_000, Some(100)), 9000).burst(), 9018);
     assert_eq!(bucket(limit(1_250_000_000, Some(100)), 1500).burst(), 1_250_000);

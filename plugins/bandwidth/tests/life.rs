@@ -37,7 +37,7 @@ fn what_is_made_is_reported_and_taken_away() {
     );
     let ifb = stage.ifbs().pop().expect("an ifb");
     let shown = qdiscs(&stage, &ifb);
-    assert!(shown.contains("rate 10Mbit burst 12500b"), "{shown}");
+    assert!(shown.contains("rate 10Mbit burst 50000b lat 100ms"), "{shown}");
     let again = stage.run("ADD", &pod, &conf).ok();
     assert_eq!(again["interfaces"][3]["name"], shaped["interfaces"][3]["name"]);
     assert_eq!(stage.ifbs(), std::slice::from_ref(&ifb));
