@@ -53,7 +53,8 @@ fn arp(sender: Mac, hardware: Mac, ip: &str) -> Vec<u8> {
 }
 
 fn udp(source_port: u16) -> Vec<u8> {
-    [&source_port.to_be_bytes()[..], &[0x1f, 0x90, 0, 12, 0, 0], b"frame"[..4].as_ref()].concat()
+    // To port 8080, 12 bytes, without a checksum.
+    [&source_port.to_be_bytes()[..], &[0x1f, 0x90, 0, 12, 0, 0], b"data"].concat()
 }
 
 fn ipv4(sender: Mac, ip: &str, source_port: u16) -> Vec<u8> {

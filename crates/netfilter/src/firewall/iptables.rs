@@ -31,7 +31,7 @@ fn comment(policy: Policy) -> String {
     format!("podloom firewall (ingressPolicy: {})", policy.as_str())
 }
 
-/// The comments of the rules that isolate a bridge, whoever made them.
+/// Whether the rule is one of those that isolate bridges, whoever made it.
 fn is_of_bridge(rule: &Listed) -> bool {
     let reference = |policy: Policy| {
         rule.says(&format!("CNI firewall plugin rules (ingressPolicy: {})", policy.as_str()))
