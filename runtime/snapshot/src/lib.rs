@@ -13,7 +13,7 @@
 //! ROOT/lock             held (flock) by the one process that uses ROOT
 //! ROOT/snapshots/ID/    complete: record.json, fs/, work/
 //! ROOT/new/ID/          being made; a leftover after a crash
-//! ROOT/trash/ID/        removed, its files are going; a leftover after a crash
+//! ROOT/trash/ID/        removed, its files are going; after a crash, once ROOT is opened again
 //! ROOT/empty/           an empty layer
 //! ```
 //! A snapshot becomes complete by one rename after everything in it was synced, so a crash at any

@@ -8,6 +8,7 @@ use crate::name::Name;
 use crate::pending::{Begin, Commit, Making, NewDir, Pending};
 use crate::record::{self, Ids, Info, SnapshotKind};
 use crate::root::Root;
+use crate::sweep;
 use layer::{RelativePath, Usage};
 use rustix::fs::{Mode, OFlags, open, openat};
 use std::collections::{BTreeMap, HashMap};
@@ -116,11 +117,16 @@ impl<B: Backend> Snapshots<B> {
     /// # Errors
     /// [`Kind::Locked`]; [`Kind::Unsupported`] when the backend cannot work there, with the reason.
     pub fn open(path: &Path, wait: Duration) -> Result<Snapshots<B>, Error> {
-        let root = Root::open(path, wait)?;
+        let root = Arc::new(Root::open(path, wait)?);
         let (index, broken) = load(&root)?;
+        // What an earlier process did not get to; nothing new gets a number of those.
+        let left = root.leftovers()?.into_iter().filter(|(dir, _)| *dir == "trash");
+        let left: Vec<String> = left.map(|(_, name)| name).collect();
+        left.iter().filter_map(|name| name.parse().ok()).for_each(|id| root.taken(id));
+        sweep::begin(&root, left);
         let backend = B::probe(&root)?;
         Ok(Snapshots {
-            root: Arc::new(root),
+            root,
             backend,
             index: RwLock::new(index),
             broken: RwLock::new(broken),

@@ -3,6 +3,10 @@
 
 use crate::root::Root;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Files of most containers are gone within this time: who removed them finds the space free.
+const BRIEFLY: Duration = Duration::from_millis(50);
 
 /// What is still to be emptied, and whether somebody is at it.
 #[derive(Debug, Default)]
@@ -42,11 +46,11 @@ impl Sweep {
     }
 }
 
-/// Empties `name` of the trash soon.
-pub(crate) fn soon(root: &Arc<Root>, name: String) {
+/// Empties names of the trash, beside the caller.
+pub(crate) fn begin(root: &Arc<Root>, names: Vec<String>) {
     let mut queue = root.sweep().lock();
-    queue.names.push(name);
-    if std::mem::replace(&mut queue.working, true) {
+    queue.names.extend(names);
+    if queue.names.is_empty() || std::mem::replace(&mut queue.working, true) {
         return;
     }
     drop(queue);
@@ -56,6 +60,14 @@ pub(crate) fn soon(root: &Arc<Root>, name: String) {
         // No thread to be had: here and now.
         work(root);
     }
+}
+
+/// Empties `name` of the trash, and waits for that no longer than for what is small.
+pub(crate) fn soon(root: &Arc<Root>, name: String) {
+    begin(root, vec![name]);
+    let sweep = root.sweep();
+    let waited = sweep.changed.wait_timeout_while(sweep.lock(), BRIEFLY, |queue| queue.working);
+    drop(waited);
 }
 
 fn work(root: &Root) {
