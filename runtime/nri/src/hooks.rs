@@ -288,7 +288,7 @@ impl Inner {
             if plugin.wants(event) {
                 let request = creation.request();
                 let limit = self.settings.request;
-                match plugin.ask("CreateContainer", &request, limit).await {
+                match plugin.wish(event, &request, limit).await {
                     Ok(answer) => creation.take(answer, &plugin.name).map_err(unfit)?,
                     Err(failure) => {
                         self.failed(&plugin, event, &failure)?;
@@ -323,9 +323,8 @@ impl Inner {
             plugins,
         };
         for plugin in validators {
-            let call = "ValidateContainerAdjustment";
             let answer: Result<ValidateContainerAdjustmentResponse, _> =
-                plugin.ask(call, &request, self.settings.request).await;
+                plugin.wish(event, &request, self.settings.request).await;
             let subject = format!("NRI plugin {}", plugin.name);
             match answer {
                 Ok(answer) if !answer.reject => {}
@@ -333,7 +332,6 @@ impl Inner {
                     let cause = format!("rejects what plugins want: {}", answer.reason);
                     return Err(Error::new(Kind::Precondition, subject, cause));
                 }
-                Err(failure) if failure.is_unimplemented() => {}
                 Err(failure) => {
                     self.failed(&plugin, event, &failure)?;
                     let cause = format!("could not judge what plugins want: it {failure}");
@@ -355,7 +353,7 @@ impl Inner {
         let event = Event::UpdateContainer;
         for plugin in self.book.who_wants(event) {
             let limit = self.settings.request;
-            match plugin.ask("UpdateContainer", updating.request(), limit).await {
+            match plugin.wish(event, updating.request(), limit).await {
                 Ok(answer) => updating.take(answer, &plugin.name).map_err(unfit)?,
                 Err(failure) => self.failed(&plugin, event, &failure)?,
             }
@@ -387,7 +385,7 @@ impl Inner {
         for plugin in self.book.who_wants(event) {
             let limit = self.settings.request;
             let answer: Result<StopContainerResponse, _> =
-                plugin.ask("StopContainer", &request, limit).await;
+                plugin.wish(event, &request, limit).await;
             let taken = match answer {
                 Ok(answer) => {
                     merge::stopped(&mut others, answer.update, &plugin.name).map_err(unfit)

@@ -158,6 +158,22 @@ impl Plugin {
         answer
     }
 
+    /// Asks what it wants at an event; nothing, where it does not know that.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) async fn wish<Q: Message, A: Message + Default>(
+        &self,
+        event: Event,
+        argument: &Q,
+        limit: Duration,
+    ) -> Result<A, Failure> {
+        match self.ask(call(event), argument, limit).await {
+            Err(failure) if failure.is_unimplemented() => Ok(A::default()),
+            answer => answer,
+        }
+    }
+
     /// Tells it of an event, the older way where it does not know the newer one.
     ///
     /// # Errors

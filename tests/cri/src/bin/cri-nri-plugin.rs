@@ -169,15 +169,16 @@ impl Serve for Server {
                     note_of(&plugin, &method, request.pod, request.container);
                     plugin.create().map(|answer| answer.encode_to_vec())
                 }
-                // As plugins that are older than this event.
-                "StartContainer" => Err(Status::new(code::UNIMPLEMENTED, "not known")),
+                // As plugins that are older than these.
+                "StartContainer" | "UpdateContainer" | "ValidateContainerAdjustment" => {
+                    Err(Status::new(code::UNIMPLEMENTED, "not known"))
+                }
                 "StateChange" => {
                     let request = v1::StateChangeEvent::decode(payload).expect("request");
                     let event = request.event().as_str_name();
                     note_of(&plugin, event, request.pod, request.container);
                     Ok(Vec::new())
                 }
-                "ValidateContainerAdjustment" => Ok(Vec::new()),
                 other => {
                     // All have the pod first, and then the container.
                     let request = v1::PostCreateContainerRequest::decode(payload).expect("request");
