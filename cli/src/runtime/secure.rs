@@ -32,7 +32,8 @@ pub(super) async fn over(
     let known = known.map_err(|e| Fault::new(5, file.as_str(), e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(Known { certificate: known, provider: Arc::clone(&provider) });
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(broken)?.dangerous();
     let config = builder.with_custom_certificate_verifier(verifier).with_no_client_auth();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

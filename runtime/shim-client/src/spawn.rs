@@ -91,6 +91,14 @@ fn connect(dir: &Path) -> std::io::Result<UnixStream> {
     Ok(socket.into())
 }
 
+/// Listens at `path` for root alone. Until the rights are set, the directory keeps others out.
+fn listen(path: &str) -> std::io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    let of_root = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, of_root)?;
+    Ok(listener)
+}
+
 impl Spawn {
     fn listen_and_load(self) -> Result<(UnixListener, Option<std::sync::Arc<OwnedFd>>)> {
         let program = program::load(&self.program)?;
@@ -100,7 +108,7 @@ impl Spawn {
             .map_err(|error| io(&subject, "make the directory", error))?;
         let (_dir, path) = short(&self.dir).map_err(|error| io(&subject, "open", error))?;
         let fail = |error| io(self.dir.join(SOCKET).display().to_string(), "bind", error);
-        match UnixListener::bind(&path) {
+        match listen(&path) {
             Ok(listener) => return Ok((listener, program)),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(fail(error)),
@@ -110,7 +118,7 @@ impl Spawn {
         }
         // Of one that was killed.
         std::fs::remove_file(&path).map_err(fail)?;
-        UnixListener::bind(&path).map(|listener| (listener, program)).map_err(fail)
+        listen(&path).map(|listener| (listener, program)).map_err(fail)
     }
 
     fn start(
