@@ -8,7 +8,8 @@ use crate::shared::Shared;
 use crate::spec::{self, Access, Bind, Identity, Inputs, OfPod, Pid};
 use crate::wish::{PidWish, Wish};
 use crate::{
-    Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, volumes, watch,
+    Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, volumes,
+    watch,
 };
 use cri_api::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
 use image::{Digest, ImageConfig};

@@ -26,18 +26,22 @@ pub struct Client {
     pub log_dir: PathBuf,
 }
 
+/// A connection that is made when it is needed, and again after each end of the daemon.
+pub(crate) fn channel(socket: &Path) -> Channel {
+    let socket = socket.to_owned();
+    let connect = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    // The host is what clients of Unix sockets say: nothing looks it up.
+    Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect)
+}
+
 impl Client {
     /// A client of the daemon at this socket, which it reaches when it first asks. To be called
     /// within a tokio runtime.
     pub fn new(socket: &Path, cgroup: String, log_dir: PathBuf) -> Client {
-        let socket = socket.to_owned();
-        let connect = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        // The host is what clients of Unix sockets say: nothing looks it up.
-        let channel =
-            Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect);
+        let channel = channel(socket);
         let runtime = RuntimeServiceClient::new(channel.clone());
         let images = ImageServiceClient::new(channel);
         Client {

@@ -12,10 +12,18 @@
     reason = "a test's library fails the test"
 )]
 
+mod boot;
+mod chance;
+mod churn;
 mod client;
 mod configs;
 mod node;
+mod remains;
+mod way;
 
+pub use chance::Chance;
+pub use churn::{Done, Moments, churn};
 pub use client::Client;
 pub use configs::{container, host_network, labelled, pod, port};
 pub use node::{BUSY, Node, daemon};
+pub use way::Way;

@@ -1,12 +1,12 @@
 //! A node that podloomd serves.
 
-use crate::Client;
+use crate::{Client, Way};
 use images::{Image, Layer, Packing, Registry};
 use lab::Lab;
 use serde_json::json;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,7 +32,7 @@ pub struct Node {
     /// Dropped, it ends the thread that the registry's programs end with.
     _keeper: Sender<()>,
     daemon: Option<Child>,
-    cgroup: String,
+    pub(crate) cgroup: String,
 }
 
 impl Node {
@@ -118,18 +118,45 @@ impl Node {
     /// # Panics
     /// When it does not within 30 s.
     pub fn serve(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
-        let log = log.expect("log");
+        self.begin();
+        self.wait();
+    }
+
+    /// Starts podloomd, and does not wait for it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn begin(&mut self) {
         let mut command = Command::new(daemon());
         command.arg("--config").arg(self.path("config.toml"));
+        self.spawn(command);
+    }
+
+    pub(crate) fn spawn(&mut self, mut command: Command) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
         command.env("PODLOOM_RUN_DIR", self.lab.run_dir());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("log"));
         self.daemon = Some(self.lab.node().run(|| command.spawn()).expect("podloomd"));
+    }
+
+    /// Waits until podloomd answers.
+    ///
+    /// # Panics
+    /// When it does not within 30 s.
+    pub fn wait(&self) {
         let begun = Instant::now();
         while !self.run(async |client: &mut Client| client.answers().await) {
             assert!(begun.elapsed() < Duration::from_secs(30), "podloomd: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The process of podloomd.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("podloomd runs").id()
     }
 
     /// What the daemon logged.
@@ -186,16 +213,17 @@ impl Node {
 
     /// Runs `work` with a client, inside the node's network.
     pub fn run<T: Send>(&self, work: impl AsyncFnOnce(&mut Client) -> T + Send) -> T {
-        let (socket, cgroup) = (self.socket(), self.cgroup.clone());
-        let log_dir = self.path("logs");
-        self.lab.node().run(|| {
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(2).enable_all().build().expect("runtime");
-            runtime.block_on(async {
-                let mut client = Client::new(&socket, cgroup, log_dir);
-                work(&mut client).await
-            })
-        })
+        self.way().run(work)
+    }
+
+    /// The way to the daemon, for threads that go on while it is killed.
+    pub fn way(&self) -> Way {
+        Way {
+            lab: self.lab.clone(),
+            socket: self.socket(),
+            cgroup: self.cgroup.clone(),
+            log_dir: self.path("logs"),
+        }
     }
 
     /// The CRI's socket.
@@ -221,24 +249,6 @@ impl Node {
     /// The name by which an image of the node's registry is pulled.
     pub fn image(&self, repository: &str, tag: &str) -> String {
         format!("{}/{repository}:{tag}", self.registry.plain_host())
-    }
-
-    /// What lies where pods and containers leave nothing.
-    pub fn leftovers(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for dir in
-            ["state/sandboxes", "state/containers", "lib/sandboxes", "lib/containers", "netns"]
-        {
-            found.extend(
-                lab::names(&self.path(dir)).into_iter().map(|name| format!("{dir}/{name}")),
-            );
-        }
-        let root = self.lab.root();
-        found.extend(lab::mounts_below(root));
-        let is_lease = |name: &String| name.parse::<std::net::IpAddr>().is_ok();
-        found.extend(lab::names(&self.lab.data_dir().join("podnet")).into_iter().filter(is_lease));
-        found.extend(lab::shims(root).into_iter().map(|pid| format!("process {pid} of a shim")));
-        found
     }
 }
 
@@ -268,6 +278,7 @@ fn busybox() -> Image {
     for name in [
         "sh", "sleep", "cat", "echo", "true", "false", "id", "hostname", "nc", "httpd", "ls",
         "env", "kill", "dd", "wc", "ip", "touch", "mount", "ps", "test", "head", "stty", "wget",
+        "rm", "ln", "mkfifo",
     ] {
         layer = layer.symlink(&format!("bin/{name}"), "busybox");
     }
@@ -298,40 +309,9 @@ impl Drop for Node {
             lab::names(&self.path("state/sandboxes")).into_iter().map(|id| format!("podloom/{id}"));
         let groups: Vec<_> = pods.chain([self.cgroup.clone()]).collect();
         lab::end_shims(self.lab.root());
+        lab::unmount_below(self.lab.root());
         for group in groups {
-            remove_groups(&group);
+            crate::remains::remove_groups(&group);
         }
     }
-}
-
-/// Kills what is left in the node's control groups and removes them.
-fn remove_groups(cgroup: &str) {
-    let root = PathBuf::from("/sys/fs/cgroup");
-    let mut trees: Vec<_> = lab::names(&root).into_iter().map(|name| root.join(name)).collect();
-    trees.push(root);
-    for tree in trees {
-        let top = tree.join(cgroup.trim_start_matches('/'));
-        for _ in 0..50 {
-            if !top.is_dir() || empty(&top) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Removes a group and those below it; false if something is in one still.
-fn empty(dir: &Path) -> bool {
-    for name in lab::names(dir) {
-        let below = dir.join(name);
-        if below.is_dir() {
-            empty(&below);
-        }
-    }
-    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
-        if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-    fs::remove_dir(dir).is_ok()
 }

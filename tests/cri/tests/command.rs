@@ -98,6 +98,13 @@ fn commands_have_their_streams_and_exit_codes() {
     let logs = node.path("logs").display().to_string();
     let run = ["run", "--rm", "-i", "--log-dir", &logs, &image, "/bin/cat"];
     assert_eq!(feed(&node, &run, "attached").stdout, b"attached");
+    for round in 0..5 {
+        let script = "echo first; cat; echo last >&2; exit 5";
+        let run = ["run", "--rm", "-i", "--log-dir", &logs, &image, "/bin/sh", "-c", script];
+        let output = feed(&node, &run, "attached");
+        assert_eq!(output.stdout, b"first\nattached", "round {round}: from the first byte on");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(5), &b"last\n"[..]));
+    }
     let run = ["run", "--rm", "--log-dir", &logs, &image, "/bin/sh", "-c", "echo bye; exit 4"];
     let output = feed(&node, &run, "");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(4), &b"bye\n"[..]));

@@ -11,6 +11,9 @@ use cri_tests::{BUSY, Client, Node};
 use images::Registry;
 use tonic::Code;
 
+/// `user:correct horse` in base64.
+const PACKED: &str = "dXNlcjpjb3JyZWN0IGhvcnNl";
+
 fn spec(name: &str) -> Option<v1::ImageSpec> {
     Some(v1::ImageSpec { image: name.to_owned(), ..Default::default() })
 }
@@ -120,6 +123,38 @@ fn failures_have_the_codes_that_clients_expect() {
         assert_eq!(refused.code(), Code::InvalidArgument);
     });
     assert!(!node.log().contains(Registry::PASSWORD));
+}
+
+#[test]
+fn an_image_behind_a_password_comes_with_credentials_alone() {
+    let Some(node) = Node::start("images-guarded") else { return };
+    let guarded = format!("{}/{BUSY}:1", node.registry().host());
+    let auth = |auth: v1::AuthConfig| v1::PullImageRequest {
+        image: spec(&guarded),
+        auth: Some(auth),
+        sandbox_config: None,
+    };
+    node.run(async |client: &mut Client| {
+        let named = v1::AuthConfig {
+            username: Registry::USER.to_owned(),
+            password: Registry::PASSWORD.to_owned(),
+            server_address: node.registry().host(),
+            ..Default::default()
+        };
+        let pulled = client.images.pull_image(auth(named)).await.expect("pull").into_inner();
+        let image = status(client, &guarded).await.image.expect("there");
+        assert_eq!(image.id, pulled.image_ref);
+        remove(client, &guarded).await;
+        // As secrets of kubelet have it: USER:PASSWORD in base64.
+        let packed = v1::AuthConfig { auth: PACKED.to_owned(), ..Default::default() };
+        let again = client.images.pull_image(auth(packed)).await.expect("pull").into_inner();
+        assert_eq!(again.image_ref, pulled.image_ref);
+        remove(client, &guarded).await;
+        let refused = client.images.pull_image(auth(v1::AuthConfig::default())).await;
+        assert_eq!(refused.expect_err("no credentials").code(), Code::PermissionDenied);
+    });
+    let log = node.log();
+    assert!(!log.contains(Registry::PASSWORD) && !log.contains(PACKED), "{log}");
 }
 
 #[test]
