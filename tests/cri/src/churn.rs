@@ -14,6 +14,9 @@ use tonic::{Code, Status};
 /// How long one call may take, with its repetitions, before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// After so many repetitions of a call its client is starved: no kill until it has its answer.
+const STARVED: u64 = 20;
+
 /// How often is looked whether the daemon serves.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -25,6 +28,7 @@ const FIRST_PORT: u64 = 20_000;
 pub struct Moments {
     kills: AtomicU64,
     pods: AtomicU64,
+    starved: AtomicU64,
     serves: AtomicBool,
     over: AtomicBool,
 }
@@ -44,6 +48,11 @@ impl Moments {
     /// Pods that came and went so far.
     pub fn pods(&self) -> u64 {
         self.pods.load(Ordering::SeqCst)
+    }
+
+    /// Whether a client has been cut off so often that it is to be let finish.
+    pub fn is_client_starved(&self) -> bool {
+        self.starved.load(Ordering::SeqCst) > 0
     }
 
     /// No more pods are to be begun.
@@ -156,15 +165,22 @@ impl Churner {
             let answer = answer.unwrap_or_else(|_| {
                 panic!("client {}: {what} is stuck, repeated {repeated} times", self.number)
             });
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(status) if !self.moments.killed_since(kills) => {
-                    return Err((status, repeated));
+            let answered = match answer {
+                Ok(answer) => Ok(answer),
+                Err(status) if !self.moments.killed_since(kills) => Err((status, repeated)),
+                Err(_) => {
+                    repeated += 1;
+                    self.done.repeated += 1;
+                    if repeated == STARVED {
+                        self.moments.starved.fetch_add(1, Ordering::SeqCst);
+                    }
+                    continue;
                 }
-                Err(_) => {}
+            };
+            if repeated >= STARVED {
+                self.moments.starved.fetch_sub(1, Ordering::SeqCst);
             }
-            repeated += 1;
-            self.done.repeated += 1;
+            return answered;
         }
     }
 

@@ -83,10 +83,11 @@ fn kill_often(node: &mut Node, moments: &Moments, goes_on: impl Fn() -> bool) ->
     for number in 0..kills() {
         std::thread::sleep(chance.time(Duration::from_millis(700)));
         // On a busy machine no pod might ever be finished between two kills.
-        if number % STRIDE == STRIDE - 1 {
-            while moments.pods() == pods && goes_on() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+        let is_due = number % STRIDE == STRIDE - 1;
+        while (is_due && moments.pods() == pods || moments.is_client_starved()) && goes_on() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if is_due {
             pods = moments.pods();
         }
         if !goes_on() {
