@@ -6,10 +6,11 @@ use house::{read, root};
 fn named() -> Vec<(String, String, String)> {
     let text = read(&root().join("docs/threats.md"));
     let row = |line: &str| {
-        let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
-        let test = cells.last()?.strip_prefix('`')?.strip_suffix('`')?;
-        let (file, function) = test.split_once("` `")?;
-        Some((cells.first()?.to_string(), file.to_owned(), function.to_owned()))
+        let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        let (attack, _) = cells.split_once(" |")?;
+        let (_, test) = cells.rsplit_once("| ")?;
+        let (file, function) = test.strip_prefix('`')?.strip_suffix('`')?.split_once("` `")?;
+        Some((attack.to_owned(), file.to_owned(), function.to_owned()))
     };
     text.lines().filter_map(row).collect()
 }
