@@ -5,7 +5,7 @@ use cri_tests::{Client, Node, pod};
 use opentelemetry_proto::tonic::collector::trace::v1 as otlp;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otlp::trace_service_server::{TraceService, TraceServiceServer};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
 
@@ -24,14 +24,18 @@ impl TraceService for Collector {
         request: Request<otlp::ExportTraceServiceRequest>,
     ) -> Result<Response<otlp::ExportTraceServiceResponse>, Status> {
         let all = request.into_inner().resource_spans.into_iter().flat_map(|of| of.scope_spans);
-        self.0.lock().unwrap().extend(all.flat_map(|of| of.spans));
+        self.spans().extend(all.flat_map(|of| of.spans));
         Ok(Response::new(otlp::ExportTraceServiceResponse::default()))
     }
 }
 
 impl Collector {
+    fn spans(&self) -> MutexGuard<'_, Vec<Span>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn named(&self, name: &str) -> Option<Span> {
-        self.0.lock().unwrap().iter().find(|span| span.name.starts_with(name)).cloned()
+        self.spans().iter().find(|span| span.name.starts_with(name)).cloned()
     }
 
     async fn wait(&self, name: &str) -> Span {
@@ -40,7 +44,7 @@ impl Collector {
             if let Some(span) = self.named(name) {
                 return span;
             }
-            let names: Vec<_> = self.0.lock().unwrap().iter().map(|s| s.name.clone()).collect();
+            let names: Vec<_> = self.spans().iter().map(|s| s.name.clone()).collect();
             assert!(begun.elapsed() < Duration::from_secs(20), "{name} is not in {names:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
