@@ -108,10 +108,11 @@ fn handed_over(subject: &Subject, first: &Bins, second: &Bins, version: Version)
 }
 
 /// Debian 12's portmap fails CHECK for every configuration that has rules of one family only; its vrf
-/// loses the interface's routes, which CHECK of podloom notices.
+/// loses the interface's routes, which CHECK of podloom notices; its tuning does not know `txQLen`, nor
+/// `IFNAME` when it checks.
 fn is_faulty(subject: &Subject, first: &Bins, second: &Bins, version: Version) -> bool {
     let reference = first.name() == "reference" || second.name() == "reference";
-    matches!(subject.plugin, "portmap" | "vrf") && reference && version < Version::V1_1_0
+    matches!(subject.plugin, "portmap" | "vrf" | "tuning") && reference && version < Version::V1_1_0
 }
 
 /// GC by podloom frees what the reference left of a pod whose namespace is gone, and keeps what
