@@ -36,6 +36,7 @@ mod confine;
 mod container;
 mod containers;
 mod devices;
+mod distant;
 mod end;
 mod events;
 mod exec;

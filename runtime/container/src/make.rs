@@ -323,7 +323,8 @@ fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result
     let accounts = tree.accounts()?;
     let identity = spec::identity(&wish.context, &found.config.container.user, &accounts)?;
     let run_dir = container.run_dir();
-    let sources = sources::Sources { images, settings, id, run_dir, user };
+    let shim = &shared.pods.settings().shim;
+    let sources = sources::Sources { images, settings, shim, id, run_dir, user };
     let mut binds = sources.binds(&wish.mounts)?;
     let own = volumes::Volumes { of_image: &found.config.container.volumes, tree: &tree, user };
     binds.extend(own.fill(container.state_dir(), &binds)?);

@@ -1,5 +1,6 @@
 //! What containers have mounted: of the node, of images.
 
+use crate::distant;
 use crate::rootfs::{self, Tree, of_snapshot};
 use crate::spec::{Access, Bind, Origin, Wanted};
 use crate::{Error, Kind, Result, Settings};
@@ -24,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) struct Sources<'a> {
     pub(crate) images: &'a ImageService,
     pub(crate) settings: &'a Settings,
+    /// The program `podloom-shim`, which looks at mounts that may hang.
+    pub(crate) shim: &'a Path,
     /// The container.
     pub(crate) id: &'a str,
     pub(crate) run_dir: &'a Path,
@@ -49,7 +52,7 @@ impl Sources<'_> {
     pub(crate) fn binds(&self, wanted: &[Wanted]) -> Result<Vec<Bind>> {
         let mut volumes = 0;
         let mut binds = Vec::with_capacity(wanted.len());
-        let of_node = OfNode::begin(wanted, &self.settings.absent_sources_to_refuse);
+        let of_node = OfNode::begin(wanted, self.shim, &self.settings.absent_sources_to_refuse);
         for mount in wanted {
             binds.push(match &mount.origin {
                 Origin::Node { path, access, propagation, ids } => {
@@ -106,7 +109,7 @@ impl Sources<'_> {
 struct OfNode(Receiver<Result<PathBuf>>);
 
 impl OfNode {
-    fn begin(wanted: &[Wanted], to_refuse: &[PathBuf]) -> OfNode {
+    fn begin(wanted: &[Wanted], shim: &Path, to_refuse: &[PathBuf]) -> OfNode {
         let (sender, found) = channel();
         let of_node = |mount: &Wanted| match &mount.origin {
             Origin::Node { path, propagation, .. } => {
@@ -116,10 +119,13 @@ impl OfNode {
         };
         let sources: Vec<_> = wanted.iter().filter_map(of_node).collect();
         if !sources.is_empty() {
+            let shim = shim.to_owned();
             std::thread::spawn(move || {
                 for (path, propagation, is_refused) in sources {
+                    let found =
+                        answered(&shim, &path).and_then(|()| find(&path, propagation, is_refused));
                     // Nobody waits any more once one has failed.
-                    if sender.send(find(&path, propagation, is_refused)).is_err() {
+                    if sender.send(found).is_err() {
                         return;
                     }
                 }
@@ -139,16 +145,18 @@ impl OfNode {
     }
 }
 
-/// Asks the file system itself, not what the kernel remembers of it.
-fn answers(path: &Path) -> std::io::Result<()> {
-    let flags = rustix::fs::AtFlags::STATX_FORCE_SYNC;
-    rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS).map(drop).map_err(Into::into)
+/// Waits for the answer of a file system that may give none.
+fn answered(shim: &Path, path: &Path) -> Result<()> {
+    match distant::is_distant(path)? {
+        true => distant::wait_for_answer(shim, path),
+        false => Ok(()),
+    }
 }
 
 /// Finds a source on the node, or makes it.
 fn find(path: &Path, propagation: MountPropagation, is_refused: bool) -> Result<PathBuf> {
     let fail = |e: &std::io::Error| Error::io(format!("mount of {}", path.display()), e);
-    let real = match path.canonicalize().and_then(|real| answers(&real).map(|()| real)) {
+    let real = match path.canonicalize() {
         Ok(real) => real,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             if is_refused {

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod exits;
 mod init;
+mod look;
 mod memory;
 mod namespaces;
 mod pod;
@@ -29,6 +30,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let [verb, path] = &std::env::args().skip(1).collect::<Vec<_>>()[..]
+        && verb == "look"
+    {
+        look::look(path);
+        return ExitCode::SUCCESS;
+    }
     let served = arguments::Arguments::read(std::env::args().skip(1)).and_then(serve::run);
     match served {
         Ok(()) => ExitCode::SUCCESS,

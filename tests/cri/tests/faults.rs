@@ -23,7 +23,7 @@ use tonic::Code;
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// How long the node's status may take, whatever hangs.
-const STATUS: Duration = Duration::from_millis(1500);
+const STATUS: Duration = Duration::from_millis(2500);
 
 /// The last plugin of the chain: it does what the pod's name says.
 const ODD: &str = r#"#!/bin/sh
