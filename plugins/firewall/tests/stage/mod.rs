@@ -15,6 +15,7 @@ use lab::{Bins, Lab, Outcome, Outside, Plugin, Pod};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long what must not arrive is waited for.
@@ -116,6 +117,9 @@ impl Stage {
     }
 
     fn legacy_programs(&self) -> PathBuf {
+        // Calls at once make it once.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = self.lab.tmp_dir().join("legacy");
         if !dir.exists() {
             std::fs::create_dir(&dir).unwrap();
