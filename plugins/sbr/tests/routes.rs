@@ -346,6 +346,20 @@ fn a_killed_add_leaves_a_way_out_and_is_completed() {
     }
 }
 
+/// Whether the reference knows the key `table`: Debian 12's does not.
+fn knows_tables(reference: &Bins) -> bool {
+    let stage = Stage::new("sbr-tables");
+    let mut conf = stage.conf(&json!({"table": 7000}));
+    conf["cniVersion"] = json!("1.0.0");
+    conf["prevResult"]["cniVersion"] = json!("1.0.0");
+    stage.lab.plugin_of(reference, "sbr").attachment("ADD", &stage.pod, "net1", &conf).ok();
+    let knows = !stage.with("lookup 7000").is_empty();
+    if !knows {
+        lab::skip("these reference plugins do not know the table of sbr");
+    }
+    knows
+}
+
 /// The reference beside ours on one pod: each checks and removes what the other made.
 #[test]
 fn either_removes_what_the_other_made() {
@@ -356,6 +370,9 @@ fn either_removes_what_the_other_made() {
     let ours = Bins::ours();
     for (first, second) in [(&reference, &ours), (&ours, &reference)] {
         for keys in [json!({}), json!({"table": 7000})] {
+            if keys["table"] == 7000 && !knows_tables(&reference) {
+                continue;
+            }
             let stage = Stage::new("sbr-cohabit");
             let mut conf = stage.conf(&keys);
             conf["cniVersion"] = json!("1.0.0");

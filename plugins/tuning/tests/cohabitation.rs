@@ -22,13 +22,34 @@ fn conf(stage: &Stage) -> Value {
     conf
 }
 
+/// Whether the reference accepts what it made itself: Debian 12's CHECK does not know `IFNAME` in keys,
+/// nor its ADD the queue's length.
+fn knows_all(both: [&Bins; 2]) -> bool {
+    let of_reference = |bins: &&Bins| {
+        let stage = Stage::new("tune-known");
+        let mut conf = conf(&stage);
+        conf["prevResult"] = stage.run_of(bins, "ADD", &conf).ok();
+        stage.run_of(bins, "CHECK", &conf).success()
+    };
+    let knows =
+        both.into_iter().filter(|bins| bins.name() == "reference").all(|b| of_reference(&b));
+    if !knows {
+        lab::skip("CHECK of these reference plugins refuses what their tuning made");
+    }
+    knows
+}
+
 /// ADD by the first, CHECK by both, DEL by the second, which puts the interface back.
 fn handed_over(first: &Bins, second: &Bins) {
     let stage = Stage::new("tune-handed");
     let before = stage.state();
     let mut conf = conf(&stage);
+    let knows_all = knows_all([first, second]);
+    if !knows_all {
+        conf.as_object_mut().expect("an object").remove("txQLen");
+    }
     conf["prevResult"] = stage.run_of(first, "ADD", &conf).ok();
-    for bins in [first, second] {
+    for bins in [first, second].into_iter().filter(|_| knows_all) {
         let seen = stage.run_of(bins, "CHECK", &conf);
         assert!(seen.success(), "{} of {}'s: {seen}", bins.name(), first.name());
     }

@@ -165,7 +165,9 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => break,
                 // A program that a holder was starting when it was killed has the lock for a moment.
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                Err(TryLockError::WouldBlock)
+                    if begun.elapsed() < LOCK_WAIT && !names_a_process_that_lives(&text) =>
+                {
                     std::thread::sleep(LOCK_RETRY);
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -187,6 +189,14 @@ impl Lock {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
     }
+}
+
+/// Whether a lock's text, `HOLDER (process NUMBER)`, is of somebody who is there.
+fn names_a_process_that_lives(text: &str) -> bool {
+    let number =
+        text.rsplit_once("(process ").and_then(|(_, rest)| rest.trim_end().strip_suffix(')'));
+    let number = number.and_then(|number| number.parse::<u32>().ok());
+    number.is_some_and(|number| Path::new("/proc").join(number.to_string()).exists())
 }
 
 impl Drop for Lock {
