@@ -6,6 +6,7 @@ use fuser::{
 };
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -32,9 +33,12 @@ impl Dead {
         Some(Dead { server, session: Some(session) })
     }
 
-    /// From now on nothing is answered.
+    /// From now on nothing is answered. Returns when somebody has asked: who is first waits for what
+    /// the server has taken, and cannot be killed; who comes later can.
     pub(crate) fn die(&self) {
         *self.server.0.0.lock().expect("no holder panics") = true;
+        let is_asked = || self.server.0.2.load(Ordering::Acquire);
+        lab::until("the dead mount is asked", Duration::from_secs(10), is_asked);
     }
 
     /// All is answered again, also what was asked meanwhile.
@@ -59,13 +63,14 @@ impl Drop for Dead {
 
 /// The server, and whether it is dead.
 #[derive(Clone, Default)]
-struct Server(Arc<(Mutex<bool>, Condvar)>);
+struct Server(Arc<(Mutex<bool>, Condvar, AtomicBool)>);
 
 impl Server {
     /// Returns when it lives.
     fn live(&self) {
-        let (dead, revived) = &*self.0;
+        let (dead, revived, is_asked) = &*self.0;
         let dead = dead.lock().expect("no holder panics");
+        is_asked.store(*dead, Ordering::Release);
         drop(revived.wait_while(dead, |dead| *dead).expect("no holder panics"));
     }
 }
