@@ -115,6 +115,11 @@ pub(crate) fn count(flag: &str, text: &str) -> Result<usize> {
     }
 }
 
+/// Whether a scenario is among those that were asked for by name, if any were.
+pub(crate) fn is_wanted(only: &[String], scenario: &str) -> bool {
+    only.is_empty() || only.iter().any(|name| name == scenario)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

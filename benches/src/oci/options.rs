@@ -74,7 +74,7 @@ impl Options {
 
     /// Whether the scenario is wanted.
     pub(crate) fn wants(&self, scenario: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|name| name == scenario)
+        crate::options::is_wanted(&self.only, scenario)
     }
 }
 

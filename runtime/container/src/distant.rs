@@ -22,11 +22,19 @@ const DISTANT: [&str; 12] = [
     "beegfs",
 ];
 
-/// Whether the way to `path` leads over such a file system. Reads only what the kernel knows by itself.
-pub(crate) fn is_distant(path: &Path) -> Result<bool> {
-    let table = std::fs::read("/proc/self/mountinfo");
-    let table = table.map_err(|e| Error::io(format!("mount of {}", path.display()), &e))?;
-    Ok(leads_over(&table, path))
+/// The mounts of the node, as the kernel knows them by itself. Long where there are many pods.
+pub(crate) struct Mounts(Vec<u8>);
+
+impl Mounts {
+    pub(crate) fn read() -> Result<Mounts> {
+        let table = std::fs::read("/proc/self/mountinfo");
+        table.map(Mounts).map_err(|e| Error::io("the node's mounts", &e))
+    }
+
+    /// Whether the way to `path` leads over such a file system.
+    pub(crate) fn are_distant_to(&self, path: &Path) -> bool {
+        leads_over(&self.0, path)
+    }
 }
 
 fn leads_over(table: &[u8], path: &Path) -> bool {

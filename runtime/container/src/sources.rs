@@ -1,6 +1,6 @@
 //! What containers have mounted: of the node, of images.
 
-use crate::distant;
+use crate::distant::{self, Mounts};
 use crate::rootfs::{self, Tree, of_snapshot};
 use crate::spec::{Access, Bind, Origin, Wanted};
 use crate::{Error, Kind, Result, Settings};
@@ -121,9 +121,16 @@ impl OfNode {
         if !sources.is_empty() {
             let shim = shim.to_owned();
             std::thread::spawn(move || {
+                let mounts = Mounts::read();
                 for (path, propagation, is_refused) in sources {
-                    let found =
-                        answered(&shim, &path).and_then(|()| find(&path, propagation, is_refused));
+                    let answered = match &mounts {
+                        Ok(mounts) if mounts.are_distant_to(&path) => {
+                            distant::wait_for_answer(&shim, &path)
+                        }
+                        Ok(_) => Ok(()),
+                        Err(e) => Err(e.clone()),
+                    };
+                    let found = answered.and_then(|()| find(&path, propagation, is_refused));
                     // Nobody waits any more once one has failed.
                     if sender.send(found).is_err() {
                         return;
@@ -142,14 +149,6 @@ impl OfNode {
             let e = Error::new(Kind::Deadline, subject, cause);
             Err(e.with_advice("see whether its server is there; umount -f -l ends a dead mount"))
         })
-    }
-}
-
-/// Waits for the answer of a file system that may give none.
-fn answered(shim: &Path, path: &Path) -> Result<()> {
-    match distant::is_distant(path)? {
-        true => distant::wait_for_answer(shim, path),
-        false => Ok(()),
     }
 }
 
