@@ -11,7 +11,7 @@ pub(crate) use progress::bytes;
 use crate::fault::{Fault, Result};
 use crate::print;
 use args::{Image, ImageCommand, ImagePlace, ListForm, RmArgs};
-use image::{Catalog, ImageService, Kind, RegistryConfig, Settings};
+use image::{Catalog, ImageService, Kind, RegistryConfig, Settings, Summary};
 use serde_json::Value;
 use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +40,11 @@ impl Desk {
     /// Opens only what lists and looks need.
     pub(crate) fn catalog(&self, what: &str) -> Result<Catalog> {
         Ok(Catalog::open(&self.settings(what))?)
+    }
+
+    /// All images.
+    pub(crate) fn images(&self, what: &str) -> Result<Vec<Summary>> {
+        Ok(Catalog::list_of(&self.settings(what))?)
     }
 
     fn settings(&self, what: &str) -> Settings {

@@ -9,10 +9,10 @@ use image::{RegistryConfig, Removal, Summary};
 use serde_json::{Value, json};
 
 pub(super) fn list(desk: &Desk, ls: &LsArgs) -> Result<()> {
-    let catalog = desk.catalog("ls")?;
     let images = if ls.images.is_empty() {
-        catalog.list()?
+        desk.images("ls")?
     } else {
+        let catalog = desk.catalog("ls")?;
         ls.images.iter().map(|text| catalog.resolve(text)).collect::<image::Result<_>>()?
     };
     if ls.quiet && desk.place.output == ListForm::Table {

@@ -19,6 +19,18 @@ impl Catalog {
     pub fn open(settings: &Settings) -> Result<Catalog> {
         Ok(Catalog { store: Store::open(&settings.store, &settings.holder)? })
     }
+
+    /// All images of a store, sorted by ID. One that is closed is not opened for that: nothing is
+    /// written, and others may list it at the same time.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn list_of(settings: &Settings) -> Result<Vec<Summary>> {
+        match Store::images_at_rest(&settings.store)? {
+            Some(images) => Ok(images.into_iter().map(Summary::from).collect()),
+            None => Catalog::open(settings)?.list(),
+        }
+    }
 }
 
 impl ImageService {

@@ -177,8 +177,7 @@ impl Lock {
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
             }
         }
-        let closed = format!("closed in boot {:x}\n", boot_id());
-        let mut lock = Lock { file, was_closed: text == closed };
+        let mut lock = Lock { file, was_closed: text == closed_text() };
         let told = lock.tell(&format!("{holder} (process {})\n", std::process::id()));
         told.map_err(Error::io("write the lock", &path))?;
         Ok(lock)
@@ -189,6 +188,36 @@ impl Lock {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
     }
+}
+
+/// The lock of a store that is closed, shared with others who look. It is given up with the file.
+#[derive(Debug)]
+pub(crate) struct SharedLock(#[allow(dead_code, reason = "is held")] File);
+
+impl SharedLock {
+    /// `None` where the store is open, is not there, or was not closed in this boot.
+    pub(crate) fn of_closed(root: &Path) -> Result<Option<SharedLock>> {
+        let path = root.join("lock");
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open the lock", &path)(e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+        }
+        // Read under the lock: who had it before may have said this just now.
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::io("read the lock", &path))?;
+        Ok((text == closed_text()).then_some(SharedLock(file)))
+    }
+}
+
+/// What the lock says of a store that was closed in this boot.
+fn closed_text() -> String {
+    format!("closed in boot {:x}\n", boot_id())
 }
 
 /// Whether a lock's text, `HOLDER (process NUMBER)`, is of somebody who is there.
@@ -202,6 +231,6 @@ fn names_a_process_that_lives(text: &str) -> bool {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Untold, the next holder checks the database once more: slower, not wrong.
-        let _untold = self.tell(&format!("closed in boot {:x}\n", boot_id()));
+        let _untold = self.tell(&closed_text());
     }
 }

@@ -143,17 +143,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn images(&self) -> Result<Vec<Image>> {
-        self.inner.meta.read(|txn| {
-            // Sorted by their keys, as the table is.
-            let mut images = rows::all::<Image>(txn, rows::IMAGES)?;
-            for name in rows::names(txn)? {
-                let key = name.image.as_str();
-                if let Ok(at) = images.binary_search_by(|(id, _)| id.as_str().cmp(key)) {
-                    images[at].1.names.push(name);
-                }
-            }
-            Ok(images.into_iter().map(|(_, image)| image).collect())
-        })
+        self.inner.meta.read(rows::images)
     }
 
     /// The image with an ID.

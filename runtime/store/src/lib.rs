@@ -9,7 +9,7 @@
 //! | `records/<hex>.json` | one small file an image, from which the database can be rebuilt |
 //! | `meta.redb` | images, their names, blobs, unpacked layers, leases, disk usage |
 //! | `trash/` | what is being deleted |
-//! | `lock` | locked by the one process that has the store open, and names it |
+//! | `lock` | locked by the one process that has the store open, and names it; shared by those who list |
 //!
 //! **What is durable how.** Content is written and renamed into place first, unknown to the
 //! database. [`Store::commit`] then makes everything durable with one `syncfs` a file system,
@@ -33,6 +33,7 @@ mod lease;
 mod meta;
 mod model;
 mod record;
+mod rest;
 mod rows;
 mod store;
 mod usage;

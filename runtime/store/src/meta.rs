@@ -224,6 +224,19 @@ impl Meta {
     }
 }
 
+/// Reads a database that nobody has open, without a write to it: one that has to be repaired first
+/// is a failure.
+pub(crate) fn read_at_rest<T>(
+    dirs: &Dirs,
+    work: impl FnOnce(&ReadTransaction) -> Work<T>,
+) -> Work<T> {
+    guarded(|| {
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE).open_read_only(dirs.database())?;
+        work(&database.begin_read()?)
+    })
+}
+
 /// A panic of the database, which some damage provokes, is damage and must not end the process.
 fn guarded<T>(work: impl FnOnce() -> Work<T>) -> Work<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

@@ -108,6 +108,19 @@ pub(crate) fn image(txn: &ReadTransaction, id: &Digest) -> Work<Option<Image>> {
     get(txn, IMAGES, id.as_str())
 }
 
+/// All images with their names, sorted by ID.
+pub(crate) fn images(txn: &ReadTransaction) -> Work<Vec<Image>> {
+    // Sorted by their keys, as the table is.
+    let mut images = all::<Image>(txn, IMAGES)?;
+    for name in names(txn)? {
+        let key = name.image.as_str();
+        if let Ok(at) = images.binary_search_by(|(id, _)| id.as_str().cmp(key)) {
+            images[at].1.names.push(name);
+        }
+    }
+    Ok(images.into_iter().map(|(_, image)| image).collect())
+}
+
 pub(crate) fn contents(txn: &ReadTransaction, id: &Digest) -> Work<Option<Contents>> {
     get(txn, CONTENTS, id.as_str())
 }

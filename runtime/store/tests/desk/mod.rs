@@ -49,6 +49,17 @@ impl Desk {
         Store::open(&self.root(), "test").expect("store")
     }
 
+    /// Asks again while there is nothing, for the same reason.
+    pub(crate) fn patiently<T>(&self, ask: impl Fn() -> Option<T>) -> Option<T> {
+        for _ in 0..200 {
+            if let Some(found) = ask() {
+                return Some(found);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        None
+    }
+
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root().join("blobs/sha256").join(digest.hex())
     }
