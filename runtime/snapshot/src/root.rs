@@ -183,6 +183,21 @@ impl Root {
             .map_err(|e| Error::tree(&path, "remove", e))
     }
 
+    /// Puts what an earlier process was making into the trash, and gives the trash's names. Nothing
+    /// new gets a number of those.
+    pub(crate) fn abandoned(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        for (dir, name) in self.leftovers()? {
+            let Ok(id) = name.parse() else { continue };
+            self.taken(id);
+            match dir {
+                "new" => names.push(self.to_trash(&self.new, &self.new_at(id), id)?),
+                _ => names.push(name),
+            }
+        }
+        Ok(names)
+    }
+
     /// Names that crashed processes left, as (directory, name).
     pub(crate) fn leftovers(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let mut found = Vec::new();

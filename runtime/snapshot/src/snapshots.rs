@@ -119,11 +119,8 @@ impl<B: Backend> Snapshots<B> {
     pub fn open(path: &Path, wait: Duration) -> Result<Snapshots<B>, Error> {
         let root = Arc::new(Root::open(path, wait)?);
         let (index, broken) = load(&root)?;
-        // What an earlier process did not get to; nothing new gets a number of those.
-        let left = root.leftovers()?.into_iter().filter(|(dir, _)| *dir == "trash");
-        let left: Vec<String> = left.map(|(_, name)| name).collect();
-        left.iter().filter_map(|name| name.parse().ok()).for_each(|id| root.taken(id));
-        sweep::begin(&root, left);
+        // What an earlier process did not get to.
+        sweep::begin(&root, root.abandoned()?);
         let backend = B::probe(&root)?;
         Ok(Snapshots {
             root,
