@@ -5,7 +5,7 @@ use crate::node::Site;
 use std::path::PathBuf;
 use std::process::Command;
 
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("rtnl.h", include_str!("../floor/rtnl.h")),
     ("bridge-add.c", include_str!("../floor/bridge-add.c")),
     ("bridge-del.c", include_str!("../floor/bridge-del.c")),
@@ -13,6 +13,7 @@ const SOURCES: [(&str, &str); 9] = [
     ("payload.c", include_str!("../floor/payload.c")),
     ("stay.c", include_str!("../floor/stay.c")),
     ("flood.c", include_str!("../floor/flood.c")),
+    ("traffic.c", include_str!("../floor/traffic.c")),
     ("nothing.c", include_str!("../floor/nothing.c")),
     ("tally.c", include_str!("../floor/tally.c")),
 ];
@@ -29,6 +30,8 @@ pub(crate) struct Floor {
     pub(crate) stay: PathBuf,
     /// What writes to a stream.
     pub(crate) flood: PathBuf,
+    /// What serves ports of a pod.
+    pub(crate) traffic: PathBuf,
     pub(crate) nothing: PathBuf,
     pub(crate) tally: PathBuf,
 }
@@ -64,6 +67,7 @@ impl Floor {
             bridge_del: build("bridge-del")?,
             stay: build("stay")?,
             flood: build("flood")?,
+            traffic: build("traffic")?,
             nothing: build("nothing")?,
             tally: build("tally")?,
         })

@@ -2,7 +2,7 @@
 
 use crate::error::{About, Error, Result};
 use netns::Netns;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +42,14 @@ impl Site {
         &self.dir
     }
 
+    /// Puts an empty directory in memory over a directory of the machine, for this program and what it
+    /// starts. One that is not there is made.
+    pub(crate) fn cover(&self, dir: &str) -> Result<()> {
+        std::fs::create_dir_all(dir).about(dir)?;
+        let none: Option<&str> = None;
+        mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), none).about(dir)
+    }
+
     /// First in `PATH`: iptables by nf_tables, whatever the machine's default is.
     pub(crate) fn prefer_nft_tools(&self) -> Result<()> {
         let bin = self.dir.join("bin");
@@ -67,6 +75,14 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        // What a run that failed has left mounted there holds its directories.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        let below: Vec<&Path> =
+            points.map(Path::new).filter(|point| point.starts_with(&self.dir)).collect();
+        for point in below.into_iter().rev() {
+            let _ = umount2(point, MntFlags::MNT_DETACH);
+        }
         // Nothing can be done about a directory that does not go away.
         let _ = std::fs::remove_dir_all(&self.dir);
     }

@@ -142,6 +142,14 @@ impl Team {
         )?;
         let registries = format!("[[registry]]\nlocation = {registry:?}\ninsecure = true\n");
         let registries = place.write("registries.conf", &registries)?;
+        let storage = place.write(
+            "storage.conf",
+            &format!(
+                "[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\nrunroot = {:?}\n",
+                root.join("lib"),
+                run.join("storage"),
+            ),
+        )?;
         let config = place.write(
             "crio.conf",
             &format!(
@@ -151,6 +159,7 @@ impl Team {
                  [crio.runtime]\nconmon = {conmon:?}\nconmon_cgroup = \"pod\"\ncgroup_manager = \"cgroupfs\"\n\
                  pinns_path = {:?}\nnamespaces_dir = {:?}\ncontainer_exits_dir = {:?}\n\
                  container_attach_socket_dir = {:?}\ndefault_runtime = \"crun\"\ndrop_infra_ctr = true\n\
+                 hooks_dir = []\n\
                  [crio.runtime.runtimes.crun]\nruntime_path = {runtime:?}\nruntime_root = {:?}\n\
                  monitor_path = {conmon:?}\nmonitor_cgroup = \"pod\"\n\
                  [crio.image]\npause_image = \"{registry}/bench:1\"\nsignature_policy = {:?}\n\
@@ -173,10 +182,11 @@ impl Team {
         )?;
         let mut command = Command::new(self.programs.join("crio"));
         // An empty folder of drop-ins, lest the machine's own ones are read.
-        let none = root.join("crio.conf.d");
+        let none = root.join("conf.d");
         fs::create_dir_all(&none).about(none.display())?;
-        command.arg("--config").arg(config).arg("--config-dir").arg(none);
-        command.env("PATH", self.path()).env("CONTAINERS_REGISTRIES_CONF", registries);
+        command.arg("--config").arg(config).arg("--config-dir").arg(&none);
+        command.arg("--registries-conf").arg(registries).arg("--registries-conf-dir").arg(none);
+        command.env("PATH", self.path()).env("CONTAINERS_STORAGE_CONF", storage);
         Ok(command)
     }
 

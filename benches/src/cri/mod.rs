@@ -7,6 +7,7 @@ mod kind;
 mod options;
 mod pods;
 mod server;
+mod spdy;
 mod streams;
 
 pub(crate) use options::{Options, USAGE};
@@ -25,6 +26,8 @@ use tokio::runtime::Runtime;
 /// Runs the wanted scenarios and reports.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let site = Site::open(&options.data)?;
+    // Where peers note the results of plugins, whatever their configuration.
+    site.cover("/var/lib/cni")?;
     let tree = Tree::take()?;
     let floor = Floor::compile(&site)?;
     let image = image(&floor)?;
@@ -81,7 +84,8 @@ fn image(floor: &Floor) -> Result<Image> {
         .file_of_mode("pause", 0o755, &payload)
         .file_of_mode("true", 0o755, &payload)
         .file_of_mode("stay", 0o755, &read(&floor.stay)?)
-        .file_of_mode("flood", 0o755, &read(&floor.flood)?);
+        .file_of_mode("flood", 0o755, &read(&floor.flood)?)
+        .file_of_mode("traffic", 0o755, &read(&floor.traffic)?);
     let config = serde_json::json!({"config": {"Entrypoint": ["/pause"]}});
     Ok(Image::with(vec![(layer, Packing::Gzip)], images::Style::Oci, &config))
 }

@@ -32,6 +32,10 @@ impl Wanted {
         });
         let mut main = container("main", &server.image(), "");
         main.command = vec![STAY.to_owned()];
+        if let Some(image) = &mut main.image {
+            // As the pod's manifest has it; CRI-O asks for it.
+            image.user_specified_image.clone_from(&image.image);
+        }
         main.envs = (0..8)
             .map(|n| v1::KeyValue { key: format!("SERVICE_{n}"), value: b"10.96.0.1".to_vec() })
             .collect();

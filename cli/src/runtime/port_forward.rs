@@ -59,7 +59,8 @@ async fn carry(daemon: &Daemon, stream: TcpStream, pod: String, port: u16) -> Re
     let request = PortForwardRequest { pod_sandbox_id: pod.clone(), port: vec![port.into()] };
     let answer = daemon.runtime().port_forward(request).await;
     let url = answer.map_err(|status| fault(&pod, &status))?.into_inner().url;
-    let (mut sink, source) = session::connect(daemon, &url, PROTOCOL).await?.split();
+    let (socket, _) = session::connect(daemon, &url, PROTOCOL).await?;
+    let (mut sink, source) = socket.split();
     sink.send(Message::binary(opening(port)?)).await.map_err(broken)?;
     let (read, write) = stream.into_split();
     // Without an end of the pod's side, that of this side ends only one direction.

@@ -1,4 +1,5 @@
-//! A command's streams over WebSocket: the channels of version 5, the client's side.
+//! A command's streams over WebSocket: the client's side of channels, of version 5, or of version 4
+//! where a server knows no other, which has no way to end the command's input.
 
 use super::daemon::Daemon;
 use super::{secure, terminal};
@@ -21,6 +22,11 @@ pub(super) type Socket = WebSocketStream<Box<dyn Carrier>>;
 pub(super) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
+
+/// The versions that are offered, in the order in which they are preferred.
+const VERSIONS: &str = "v5.channel.k8s.io, v4.channel.k8s.io";
+/// The first one that can end a channel.
+const CLOSING: &str = "v5.channel.k8s.io";
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -45,8 +51,12 @@ pub(super) fn broken(cause: impl std::fmt::Display) -> Fault {
     Fault::new(9, "stream", cause.to_string())
 }
 
-/// Connects to a URL that the daemon gave.
-pub(super) async fn connect(daemon: &Daemon, url: &str, protocol: &'static str) -> Result<Socket> {
+/// Connects to a URL that the daemon gave, and tells which of the offered protocols it took.
+pub(super) async fn connect(
+    daemon: &Daemon,
+    url: &str,
+    offered: &'static str,
+) -> Result<(Socket, String)> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(broken(format!("{url:?} is no address")));
     };
@@ -58,11 +68,19 @@ pub(super) async fn connect(daemon: &Daemon, url: &str, protocol: &'static str) 
         "https" => Box::new(secure::over(daemon, host, stream).await?),
         _ => return Err(broken(format!("{url:?} is neither http nor https"))),
     };
+    upgrade(stream, rest, offered).await
+}
+
+/// Makes a connection one of WebSocket. `rest` is the URL without its scheme.
+async fn upgrade(stream: Box<dyn Carrier>, rest: &str, offered: &str) -> Result<(Socket, String)> {
     let mut request = format!("ws://{rest}").into_client_request().map_err(broken)?;
     let name = "sec-websocket-protocol";
-    request.headers_mut().insert(name, protocol.parse().map_err(broken)?);
-    let (socket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(broken)?;
-    Ok(socket)
+    request.headers_mut().insert(name, offered.parse().map_err(broken)?);
+    let (socket, answer) =
+        tokio_tungstenite::client_async(request, stream).await.map_err(broken)?;
+    // That it is one of those was checked with the rest of the answer.
+    let taken = answer.headers().get(name).and_then(|value| value.to_str().ok());
+    Ok((socket, taken.unwrap_or_default().to_owned()))
 }
 
 /// A command's streams, connected.
@@ -70,6 +88,8 @@ pub(super) struct Session {
     sink: SplitSink<Socket, Message>,
     source: SplitStream<Socket>,
     local: Local,
+    /// Whether the end of input can be told.
+    closes: bool,
     /// What came of the outcome.
     status: Vec<u8>,
 }
@@ -78,18 +98,19 @@ impl Session {
     /// Connects, and waits until the process has the streams: nothing that it does from then on is
     /// missed.
     pub(super) async fn open(daemon: &Daemon, url: &str, local: Local) -> Result<Session> {
-        let (sink, mut source) = connect(daemon, url, "v5.channel.k8s.io").await?.split();
+        let (socket, taken) = connect(daemon, url, VERSIONS).await?;
+        let (sink, mut source) = socket.split();
         let mut status = Vec::new();
         // The daemon's first message says so, or why not.
         if let Some(Message::Binary(bytes)) = source.next().await.transpose().map_err(broken)? {
             put(&bytes, &mut status)?;
         }
-        Ok(Session { sink, source, local, status })
+        Ok(Session { sink, source, local, closes: taken == CLOSING, status })
     }
 
     /// Carries everything until the command has ended; its exit code becomes this command's.
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let Session { sink, mut source, local, mut status } = self;
+        let Session { sink, mut source, local, closes, mut status } = self;
         let raw = (local == Local::Terminal).then(terminal::Raw::enter).transpose()?;
         let output = async {
             while let Some(message) = source.next().await {
@@ -103,7 +124,7 @@ impl Session {
         };
         tokio::select! {
             ended = output => ended?,
-            failed = input(sink, local) => failed?,
+            failed = input(sink, local, closes) => failed?,
         }
         drop(raw);
         outcome(&status)
@@ -122,7 +143,7 @@ fn put(message: &Bytes, status: &mut Vec<u8>) -> Result<()> {
 }
 
 /// Sends input and sizes for as long as the command runs.
-async fn input(mut sink: SplitSink<Socket, Message>, local: Local) -> Result<()> {
+async fn input(mut sink: SplitSink<Socket, Message>, local: Local, closes: bool) -> Result<()> {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 32 << 10];
     let mut open = local != Local::Output;
@@ -137,6 +158,10 @@ async fn input(mut sink: SplitSink<Socket, Message>, local: Local) -> Result<()>
                 let count = read.map_err(|e| Fault::new(1, "standard input", e.to_string()))?;
                 open = count > 0;
                 let message = match count {
+                    0 if !closes => {
+                        print::note("this server cannot be told that the input has ended");
+                        continue;
+                    }
                     0 => vec![CLOSE, STDIN],
                     count => [&[STDIN], &buffer[..count]].concat(),
                 };
@@ -180,6 +205,31 @@ pub(super) fn exit_code(code: i64) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+    /// What is taken of a server that knows one protocol.
+    async fn taken_of(known: &'static str) -> String {
+        let (client, server) = tokio::io::duplex(1 << 10);
+        #[allow(clippy::result_large_err, reason = "as the crate has it")]
+        let choose = |request: &Request, mut answer: Response| {
+            let offered = request.headers()["sec-websocket-protocol"].to_str().unwrap();
+            assert!(offered.split(", ").any(|one| one == known), "{offered}");
+            answer.headers_mut().insert("sec-websocket-protocol", known.parse().unwrap());
+            Ok(answer)
+        };
+        let (accepted, upgraded) = tokio::join!(
+            tokio_tungstenite::accept_hdr_async(server, choose),
+            upgrade(Box::new(client), "node/exec/token", VERSIONS),
+        );
+        accepted.unwrap();
+        upgraded.unwrap().1
+    }
+
+    #[tokio::test]
+    async fn servers_that_know_one_version_of_channels_are_served() {
+        assert_eq!(taken_of("v5.channel.k8s.io").await, CLOSING);
+        assert_eq!(taken_of("v4.channel.k8s.io").await, "v4.channel.k8s.io");
+    }
 
     #[test]
     fn exit_codes_are_found_and_other_failures_told() {

@@ -41,6 +41,7 @@ fn allowed(name: &str) -> &'static [&'static str] {
             "content-digest",
             "cri-tests",
             "cri-api",
+            "streaming",
         ],
         runtime => allowed_in_runtime(runtime),
     }
