@@ -149,7 +149,8 @@ pub struct Containers {
     pub seccomp_profile: PathBuf,
     /// Directory of `localhost` profiles.
     pub seccomp_dir: PathBuf,
-    /// AppArmor profile for `RuntimeDefault`; unconfined where it is empty.
+    /// AppArmor profile of containers that ask for `RuntimeDefault` or for nothing; unconfined where it
+    /// is empty. `podloom-default` is made and loaded by the daemon, others must be loaded.
     pub apparmor_profile: String,
     /// Give SELinux labels.
     pub selinux: bool,
@@ -342,7 +343,7 @@ impl Default for Containers {
             shm_size: 64 << 20,
             seccomp_profile: PathBuf::new(),
             seccomp_dir: PathBuf::from("/var/lib/kubelet/seccomp"),
-            apparmor_profile: String::new(),
+            apparmor_profile: "podloom-default".to_owned(),
             selinux: false,
             cdi_dirs: paths(&["/etc/cdi", "/var/run/cdi"]),
             absent_sources_to_refuse: Vec::new(),

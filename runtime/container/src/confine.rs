@@ -1,6 +1,7 @@
 //! Profiles and labels, from wish to what the runtime is told.
 
-use crate::node::{Node, has_apparmor_profile};
+use crate::apparmor::{DEFAULT_PROFILE, DefaultProfile, has_profile};
+use crate::node::Node;
 use crate::spec::{self, Confined, Labels, Profile};
 use crate::{Error, Kind, Result, Settings};
 use cri_api::v1::LinuxContainerSecurityContext;
@@ -27,7 +28,7 @@ pub(crate) fn confine(
     };
     Ok(Confined {
         seccomp: filter(context, settings, &capabilities)?,
-        apparmor: apparmor(context, settings)?,
+        apparmor: apparmor(context, settings, node)?,
         labels,
         capabilities,
     })
@@ -66,28 +67,59 @@ fn read_filter(path: &Path) -> Result<Seccomp> {
 fn apparmor(
     context: &LinuxContainerSecurityContext,
     settings: &Settings,
+    node: &Node,
 ) -> Result<Option<String>> {
-    let name = match spec::apparmor(context)? {
-        Profile::Local(name) => name,
-        Profile::Unconfined => return Ok(None),
-        Profile::Default if context.privileged => return Ok(None),
-        Profile::Default => match &settings.apparmor_profile {
-            Some(name) if has_apparmor_profile(name)?.is_some() => name.clone(),
-            _ => return Ok(None),
-        },
-    };
-    let subject = format!("AppArmor profile {name:?}");
-    match has_apparmor_profile(&name)? {
-        Some(true) => Ok(Some(name)),
+    match (spec::apparmor(context)?, &settings.apparmor_profile) {
+        (Some(Profile::Local(name)), _) => loaded(&name).map(Some),
+        (Some(Profile::Unconfined), _) | (_, None) => Ok(None),
+        _ if context.privileged => Ok(None),
+        (Some(Profile::Default), Some(name)) => default_profile(name, node)?.map(Some),
+        // Who asked for nothing is confined where that can be.
+        (None, Some(name)) => Ok(default_profile(name, node)?.ok()),
+    }
+}
+
+/// The node's own profile; within, why this node can have none.
+///
+/// # Errors
+/// The node can have it, and it is not there.
+fn default_profile(name: &str, node: &Node) -> Result<std::result::Result<String, Error>> {
+    if name != DEFAULT_PROFILE {
+        return Ok(match has_profile(name)? {
+            None => Err(no_apparmor(name)),
+            Some(_) => Ok(loaded(name)?),
+        });
+    }
+    Ok(match node.apparmor.ensure_default()? {
+        DefaultProfile::Loaded => Ok(name.to_owned()),
+        DefaultProfile::NoAppArmor => Err(no_apparmor(name)),
+        DefaultProfile::NoParser => {
+            let e = Error::new(Kind::Invalid, subject(name), "apparmor_parser is not installed");
+            Err(e.with_advice(
+                "install it on this node (package apparmor), or leave the profile out",
+            ))
+        }
+    })
+}
+
+fn loaded(name: &str) -> Result<String> {
+    match has_profile(name)? {
+        Some(true) => Ok(name.to_owned()),
         Some(false) => {
-            let e = Error::new(Kind::Invalid, subject, "is not loaded on this node");
+            let e = Error::new(Kind::Invalid, subject(name), "is not loaded on this node");
             Err(e.with_advice("load it with apparmor_parser"))
         }
-        None => {
-            let e = Error::new(Kind::Invalid, subject, "this node has no AppArmor");
-            Err(e.with_advice("choose another node, or leave the profile out"))
-        }
+        None => Err(no_apparmor(name)),
     }
+}
+
+fn subject(name: &str) -> String {
+    format!("AppArmor profile {name:?}")
+}
+
+fn no_apparmor(name: &str) -> Error {
+    let e = Error::new(Kind::Invalid, subject(name), "this node has no AppArmor");
+    e.with_advice("choose another node, or leave the profile out")
 }
 
 #[cfg(test)]

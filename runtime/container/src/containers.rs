@@ -6,7 +6,9 @@ use crate::container::Container;
 use crate::events::Event;
 use crate::process::{Attach, Exec, Output, Process};
 use crate::shared::Shared;
-use crate::{Error, Hooks, Result, Settings, attach, end, exec, exec_sync, make, recover, start};
+use crate::{
+    Error, Hooks, Result, Settings, apparmor, attach, end, exec, exec_sync, make, recover, start,
+};
 use cri_api::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 use image::ImageService;
 use sandbox::Sandboxes;
@@ -56,6 +58,7 @@ impl Containers {
         images: ImageService,
     ) -> Result<(Containers, Recovered)> {
         let shared = Arc::new(Shared::new(settings, pods, images)?);
+        apparmor::begin(&shared);
         let recovered = recover::recover(&shared).await?;
         Ok((Containers { shared }, recovered))
     }

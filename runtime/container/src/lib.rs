@@ -30,6 +30,7 @@
 //! - **Crashes.** Before the first effect a record is written; whoever opens the directory next
 //!   undoes containers that were half made, and goes on with those that were half removed.
 
+mod apparmor;
 mod attach;
 mod cdi;
 mod confine;
@@ -60,6 +61,7 @@ mod volumes;
 mod watch;
 mod wish;
 
+pub use apparmor::DEFAULT_PROFILE;
 pub use cdi::add_named_devices;
 pub use container::{Container, Status};
 pub use containers::{Containers, Recovered, Update};

@@ -1,5 +1,6 @@
 //! What this node can do, looked at once.
 
+use crate::apparmor::AppArmor;
 use crate::spec::{Limits, all_capabilities};
 use crate::{Error, Kind, Result};
 use cgroup::{Layout, Mode};
@@ -16,10 +17,8 @@ pub(crate) struct Node {
     /// Capabilities that can be handed on.
     pub(crate) capabilities: BTreeSet<String>,
     pub(crate) selinux: bool,
+    pub(crate) apparmor: AppArmor,
 }
-
-/// Names of loaded AppArmor profiles; not there without AppArmor.
-const APPARMOR: &str = "/sys/kernel/security/apparmor/profiles";
 
 impl Node {
     /// Looks.
@@ -41,6 +40,7 @@ impl Node {
             unified,
             capabilities: all_capabilities(bounding()?),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            apparmor: AppArmor::default(),
         })
     }
 }
@@ -78,19 +78,4 @@ fn own_score() -> Result<i32> {
     let file = "/proc/self/oom_score_adj";
     let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, &e))?;
     text.trim().parse().map_err(|e| Error::new(Kind::Internal, file, format!("{text:?}: {e}")))
-}
-
-/// Whether a profile is loaded; `None` without AppArmor.
-///
-/// # Errors
-/// The list cannot be read.
-pub(crate) fn has_apparmor_profile(name: &str) -> Result<Option<bool>> {
-    let text = match std::fs::read_to_string(APPARMOR) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(APPARMOR, &e)),
-    };
-    // `name (mode)`; names may have spaces.
-    let mut names = text.lines().filter_map(|line| line.rsplit_once(" (").map(|(name, _)| name));
-    Ok(Some(names.any(|loaded| loaded == name)))
 }

@@ -28,7 +28,9 @@ pub struct Settings {
     pub seccomp_profile: Option<PathBuf>,
     /// Directory of `localhost` profiles that are named by a relative path: kubelet's.
     pub seccomp_dir: PathBuf,
-    /// AppArmor profile for `RuntimeDefault`, which must be loaded; unconfined without it.
+    /// AppArmor profile of containers that ask for `RuntimeDefault` or for nothing; unconfined without
+    /// it. [`DEFAULT_PROFILE`](crate::DEFAULT_PROFILE) is made and loaded where AppArmor is enabled,
+    /// another one must be loaded.
     pub apparmor_profile: Option<String>,
     /// Whether mounts and processes get SELinux labels, where the kernel has it.
     pub selinux: bool,

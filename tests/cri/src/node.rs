@@ -84,12 +84,15 @@ impl Node {
     fn config(&self) -> String {
         let root = self.lab.root().display();
         let plugins = lab::Bins::ours();
+        // A profile stays in the kernel.
+        let profile = if lab::machine_is_for_tests() { "podloom-default" } else { "" };
         format!(
             "[files]\nroot = \"{root}/lib\"\nstate = \"{root}/state\"\nnetns = \"{root}/netns\"\n\
              shim = {:?}\n[server]\nsocket = \"{root}/state/podloom.sock\"\ndrain = \"2s\"\n\
              [network]\nconf_dir = \"{root}/conf\"\nplugin_dirs = [{:?}]\ncache_dir = \"{root}/cache\"\n\
              [images]\ncerts_dirs = [\"{root}/certs.d\"]\npinned = [\"{}*\"]\npull_linger = \"5s\"\n\
-             [containers]\ncgroup_driver = \"cgroupfs\"\n[metrics]\naddress = \"127.0.0.1:9105\"\n\
+             [containers]\ncgroup_driver = \"cgroupfs\"\napparmor_profile = \"{profile}\"\n\
+             [metrics]\naddress = \"127.0.0.1:9105\"\n\
              [nri]\nsocket_path = \"{root}/nri.sock\"\nplugin_path = \"\"\n\
              [log]\nlevel = \"info,cri=debug\"\n",
             lab::podloom_shim(),

@@ -62,7 +62,7 @@ pub use outside::Outside;
 pub use plugin::{Call, Kill, Plugin};
 pub use probe::{Echo, Reply};
 pub use remains::{end_shims, mounts_below, names, shims, unmount_below};
-pub use skip::skip;
+pub use skip::{machine_is_for_tests, skip};
 pub use snapshot::{Diff, Snapshot};
 pub use sweep::{BASE, abandon};
 

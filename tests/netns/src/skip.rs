@@ -21,3 +21,9 @@ pub fn skip(reason: &str) {
     // One write per line: lines of parallel tests do not mix.
     file.write_all(format!("{line}\n").as_bytes()).expect("write PODLOOM_SKIP_LOG");
 }
+
+/// Whether this machine is there for the tests alone, as a virtual machine is (`PODLOOM_VM`): they may
+/// install services and load profiles then.
+pub fn machine_is_for_tests() -> bool {
+    std::env::var_os("PODLOOM_VM").is_some_and(|given| given == "1")
+}

@@ -21,11 +21,13 @@ fn profile(field: &str, wire: Option<&SecurityProfile>) -> Result<Profile> {
     match wire.profile_type() {
         ProfileType::RuntimeDefault => Ok(Profile::Default),
         ProfileType::Unconfined => Ok(Profile::Unconfined),
-        ProfileType::Localhost if wire.localhost_ref.is_empty() => {
-            Err(Error::new(Kind::Invalid, field, "is a local profile without a name"))
-        }
+        ProfileType::Localhost if wire.localhost_ref.is_empty() => Err(nameless(field)),
         ProfileType::Localhost => Ok(Profile::Local(wire.localhost_ref.clone())),
     }
+}
+
+fn nameless(field: &str) -> Error {
+    Error::new(Kind::Invalid, field, "is a local profile without a name")
 }
 
 /// The filter of system calls that is wished. Privileged containers have none.
@@ -37,25 +39,29 @@ pub(crate) fn seccomp(context: &LinuxContainerSecurityContext) -> Result<Profile
     Ok(if context.privileged { Profile::Unconfined } else { asked })
 }
 
-/// The AppArmor profile that is wished.
+/// The AppArmor profile that is wished; `None` without a word of it.
 ///
 /// # Errors
 /// A local profile without a name.
 #[allow(deprecated, reason = "older kubelets write the field")]
-pub(crate) fn apparmor(context: &LinuxContainerSecurityContext) -> Result<Profile> {
-    if context.apparmor.is_some() || context.apparmor_profile.is_empty() {
-        let asked = profile("apparmor", context.apparmor.as_ref())?;
-        return Ok(match asked {
-            // Without a word of the pod, a node with a profile of its own applies it.
-            Profile::Unconfined if context.apparmor.is_none() => Profile::Default,
-            asked => asked,
-        });
+pub(crate) fn apparmor(context: &LinuxContainerSecurityContext) -> Result<Option<Profile>> {
+    if context.apparmor.is_some() {
+        return Ok(Some(match profile("apparmor", context.apparmor.as_ref())? {
+            // Clients that know the older field write its prefix here as well.
+            Profile::Local(name) => match name.strip_prefix("localhost/") {
+                Some("") => return Err(nameless("apparmor")),
+                Some(bare) => Profile::Local(bare.to_owned()),
+                None => Profile::Local(name),
+            },
+            other => other,
+        }));
     }
     let text = context.apparmor_profile.as_str();
     match (text, text.strip_prefix("localhost/")) {
-        ("runtime/default", _) => Ok(Profile::Default),
-        ("unconfined", _) => Ok(Profile::Unconfined),
-        (_, Some(name)) if !name.is_empty() => Ok(Profile::Local(name.to_owned())),
+        ("", _) => Ok(None),
+        ("runtime/default", _) => Ok(Some(Profile::Default)),
+        ("unconfined", _) => Ok(Some(Profile::Unconfined)),
+        (_, Some(name)) if !name.is_empty() => Ok(Some(Profile::Local(name.to_owned()))),
         _ => {
             let subject = format!("apparmor_profile {text:?}");
             let cause = "want runtime/default, unconfined or localhost/NAME";
@@ -139,7 +145,7 @@ mod tests {
     #[allow(deprecated, reason = "older kubelets write the field")]
     fn both_ways_to_name_an_apparmor_profile_are_read() {
         let mut context = LinuxContainerSecurityContext::default();
-        assert_eq!(apparmor(&context).ok(), Some(Profile::Default));
+        assert_eq!(apparmor(&context).ok(), Some(None));
         for (text, profile) in [
             ("runtime/default", Some(Profile::Default)),
             ("unconfined", Some(Profile::Unconfined)),
@@ -148,10 +154,19 @@ mod tests {
             ("x", None),
         ] {
             context.apparmor_profile = text.to_owned();
-            assert_eq!(apparmor(&context).ok(), profile, "{text}");
+            assert_eq!(apparmor(&context).ok(), profile.map(Some), "{text}");
+        }
+        for name in ["x", "localhost/x"] {
+            context.apparmor = wire(ProfileType::Localhost, name);
+            let found = apparmor(&context).ok();
+            assert_eq!(found, Some(Some(Profile::Local("x".to_owned()))), "{name}");
+        }
+        for name in ["", "localhost/"] {
+            context.apparmor = wire(ProfileType::Localhost, name);
+            assert!(apparmor(&context).is_err(), "{name}");
         }
         context.apparmor = wire(ProfileType::Unconfined, "");
-        assert_eq!(apparmor(&context).ok(), Some(Profile::Unconfined));
+        assert_eq!(apparmor(&context).ok(), Some(Some(Profile::Unconfined)));
     }
 
     #[test]
