@@ -63,6 +63,9 @@ impl Running {
         process.args = command;
         process.terminal = terminal;
         process.console_size = None;
+        if terminal {
+            crate::spec::name_terminal(&mut process.env);
+        }
         serde_json::to_value(&process)
             .map_err(|e| Error::new(Kind::Internal, self.container.name(), e))
     }

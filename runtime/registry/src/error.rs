@@ -138,7 +138,7 @@ impl Error {
         &self.0.subject
     }
 
-    /// What to do, where this crate knows.
+    /// What to do, where this crate knows. The error's own text leaves it out.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         self.0.advice
@@ -151,11 +151,8 @@ impl fmt::Display for Error {
             write!(f, "{}: ", self.0.subject)?;
         }
         f.write_str(&self.0.message)?;
-        if let Some(cause) = &self.0.cause {
-            write!(f, ": {cause}")?;
-        }
-        match self.0.advice {
-            Some(advice) => write!(f, " ({advice})"),
+        match &self.0.cause {
+            Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }
     }

@@ -70,7 +70,7 @@ async fn credentials_do_not_go_to_a_realm_of_another_host() {
     let fake = Fake::start(move |_| challenge(&realm));
     let error = open(&client(), &fake.host(), password()).await.fetch().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
-    assert!(error.to_string().contains("auth_realms"), "{error}");
+    assert!(error.advice().unwrap().contains("auth_realms"), "{error}");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ fn commands_take_input_and_tell_their_exit_code() {
         assert_eq!((told.text(STDOUT), told.text(STDERR)), ("through".into(), "err\n".into()));
         assert_eq!(told.failure().as_deref(), Some("7"));
 
-        let script = "stty size; read line; stty size; echo got $line; exit 0";
+        let script = "stty size; read line; stty size; echo $TERM got $line; exit 0";
         let mut streams = exec(client, &id, (script, true)).await;
         streams.send(RESIZE, SIZE).await;
         // The size is set beside the input, which the command waits for.
@@ -76,7 +76,7 @@ fn commands_take_input_and_tell_their_exit_code() {
         streams.send(STDIN, b"typed\n").await;
         let told = streams.rest().await;
         let shown = told.text(STDOUT);
-        assert!(shown.contains("37 91") && shown.contains("got typed"), "{shown}");
+        assert!(shown.contains("37 91") && shown.contains("xterm got typed"), "{shown}");
         assert_eq!(told.failure(), None);
         client.remove_pod(&pod).await.expect("remove");
     });

@@ -7,6 +7,8 @@ use std::path::{Component, PathBuf};
 
 /// Where programs are looked for, where neither image nor container says it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a terminal can do, where neither image nor container says it.
+const TERM: &str = "TERM=xterm";
 
 /// Program and arguments. A command replaces the image's entry point and default arguments;
 /// arguments alone replace the latter.
@@ -45,7 +47,7 @@ pub(crate) fn env(
 ) -> Result<Vec<String>> {
     let mut env = vec![PATH.to_owned()];
     if config.tty {
-        env.push("TERM=xterm".to_owned());
+        env.push(TERM.to_owned());
     }
     env.push(format!("HOSTNAME={hostname}"));
     env.extend(node.iter().cloned());
@@ -63,6 +65,13 @@ pub(crate) fn env(
         env.push(format!("{}={value}", variable.key));
     }
     Ok(last_of_each(env))
+}
+
+/// Says what the terminal of an added process can do, unless the container's own environment does.
+pub(crate) fn name_terminal(env: &mut Vec<String>) {
+    if !env.iter().any(|entry| entry.starts_with("TERM=")) {
+        env.push(TERM.to_owned());
+    }
 }
 
 fn last_of_each(env: Vec<String>) -> Vec<String> {
@@ -105,6 +114,17 @@ mod tests {
 
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    #[test]
+    fn added_processes_have_the_containers_word_for_a_terminal_or_the_usual_one() {
+        let named = |env: &[&str]| {
+            let mut env: Vec<String> = env.iter().map(|&entry| entry.to_owned()).collect();
+            name_terminal(&mut env);
+            env.join(" ")
+        };
+        assert_eq!(named(&["A=b"]), "A=b TERM=xterm");
+        assert_eq!(named(&["TERM=screen", "A=b"]), "TERM=screen A=b");
     }
 
     #[test]

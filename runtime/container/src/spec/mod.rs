@@ -14,6 +14,7 @@ mod security;
 
 pub(crate) use accounts::{Accounts, Identity, identity};
 pub(crate) use capability::all as all_capabilities;
+pub(crate) use command::name_terminal;
 pub(crate) use devices::{Granted, WantedDevice, wanted as wanted_devices};
 pub(crate) use filter::{built_in as built_in_filter, parse as parse_filter};
 pub(crate) use limits::{Limits, merged, oom_score, resources};

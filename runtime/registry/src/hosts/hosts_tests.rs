@@ -128,8 +128,9 @@ fn files_with_secrets_are_private() {
     let found = dir.endpoints("p.example").unwrap().remove(0);
     assert_eq!(found.credentials, Some(Credentials::password("u", "hunter2")));
     std::fs::set_permissions(dir.0.join(file), PermissionsExt::from_mode(0o644)).unwrap();
-    let error = dir.endpoints("p.example").unwrap_err().to_string();
-    assert!(error.contains("0644") && error.contains("chmod"), "{error}");
+    let error = dir.endpoints("p.example").unwrap_err();
+    assert!(error.to_string().contains("0644"), "{error}");
+    assert!(error.advice().unwrap().contains("chmod"), "{error}");
 }
 
 #[test]

@@ -37,8 +37,7 @@ impl Target {
         match self.shared.backend.connect(&self.pod, port).await {
             Ok(stream) => self.carry(stream, inbound, &data).await?,
             Err(cause) => {
-                let text = format!("port {port} of pod {} cannot be forwarded: {cause}", self.pod);
-                error.send(text.as_bytes()).await?;
+                error.send(cause.to_string().as_bytes()).await?;
             }
         }
         data.finish().await?;
