@@ -70,13 +70,17 @@ impl Group {
     ) -> Result<Group> {
         let Group::Late = self else { return Ok(self) };
         let properties = cgroup::systemd::properties(&spec.annotations, &PROPERTIES)?;
+        // With the devices that every container has: systemd denies what it is not told of, whatever
+        // the group's own program allows.
+        let resources = resources(runtime, spec);
         let request = Request {
             pid: Some(pid.unsigned_abs()),
             properties: &properties,
+            resources: Some(&resources),
             ..request(runtime, id, spec)
         };
         let made = Cgroup::create(&request)?;
-        made.apply(&resources(runtime, spec))?;
+        made.apply(&resources)?;
         made.add(pid.unsigned_abs())?;
         let joiner = made.joiner()?;
         Ok(Group::Made(made, joiner))

@@ -80,7 +80,9 @@ impl Drop for Scoped {
 #[test]
 fn a_scope_lives_as_long_as_its_container() {
     let Some(mut it) = Scoped::new("sleep 100") else { return };
-    it.room.set("/linux/resources", json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 20}}));
+    let denied = json!([{"allow": false, "access": "rwm"}]);
+    let limits = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 20}, "devices": denied});
+    it.room.set("/linux/resources", limits);
     it.ok(&["create"]);
     assert_eq!(it.show("ActiveState"), "active");
     assert_eq!(it.show("ControlGroup"), it.group());
@@ -91,6 +93,9 @@ fn a_scope_lives_as_long_as_its_container() {
     };
     assert!(group_of(&it.room.pid().to_string()));
     it.ok(&["start"]);
+    // What every container has, systemd does not deny.
+    let every = ["exec", &it.room.id, "sh", "-c", "echo x >/dev/null && : </dev/zero"];
+    text(&it.room.run(&every));
     let file = it.room.dir.join("pid");
     let added =
         ["exec", "--detach", "--pid-file", &file.to_string_lossy(), &it.room.id, "sleep", "50"];
