@@ -19,6 +19,7 @@ mod client;
 mod configs;
 mod node;
 mod remains;
+mod service;
 mod way;
 
 pub use chance::Chance;
@@ -26,4 +27,5 @@ pub use churn::{Done, Moments, churn};
 pub use client::Client;
 pub use configs::{container, host_network, labelled, pod, port};
 pub use node::{BUSY, Node, daemon};
+pub use service::{Service, UNIT};
 pub use way::Way;
