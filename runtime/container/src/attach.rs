@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Attaches.
 pub(crate) async fn attach(shared: &Arc<Shared>, id: &str, wanted: Attach) -> Result<Process> {
-    let running = Running::find_made(shared, id)?;
+    let running = Running::find_made(shared, id).await?;
     let config = running.container.config();
     let mut process = Process::unattached();
     let ours = Attach {

@@ -1,5 +1,6 @@
 //! One container, as others see it.
 
+use crate::making::Making;
 use crate::record::{Record, STATUS, Stored};
 use crate::wish::Name;
 use crate::{Error, Kind, Result};
@@ -58,10 +59,15 @@ pub struct Container {
     pub(crate) starting: Mutex<()>,
     /// Its process, as the runtime was told: what added ones are like.
     pub(crate) process: OnceLock<Arc<runtime_spec::Process>>,
+    /// Whether its file system may go while its runtime removes it: neither a hook nor a runtime of
+    /// others looks at it then. Not known of containers of an earlier process.
+    pub(crate) parts_freely: OnceLock<bool>,
     /// `linux.cgroupsPath`, where a hook wanted another than the record says.
     pub(crate) placed: OnceLock<String>,
     /// Held by who changes its limits.
     pub(crate) limits: Mutex<()>,
+    /// How the making of its process stands.
+    pub(crate) making: Making,
 }
 
 impl Container {
@@ -92,8 +98,10 @@ impl Container {
             gate: Mutex::default(),
             starting: Mutex::default(),
             process: OnceLock::new(),
+            parts_freely: OnceLock::new(),
             placed: OnceLock::new(),
             limits: Mutex::default(),
+            making: Making::default(),
         })
     }
 
@@ -110,6 +118,11 @@ impl Container {
         let exited = stored.state() == ContainerState::ContainerExited;
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = stored;
         self.ended.send_if_modified(|ended| !std::mem::replace(ended, exited) && exited);
+    }
+
+    /// Changes what is on disk anyway, or is found out again by who opens the directory next.
+    pub(crate) fn adjust(&self, change: impl FnOnce(&mut Stored)) {
+        change(&mut self.live.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Changes the status unless `change` says that it stays; then on disk as well.

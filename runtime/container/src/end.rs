@@ -5,7 +5,7 @@ use crate::events::Change;
 use crate::hooks::Peer;
 use crate::shared::Shared;
 use crate::sources::{volume_name, volume_places};
-use crate::{Error, Kind, Result, rootfs, signal, watch};
+use crate::{Error, Kind, Result, rootfs, signal, start, watch};
 use cri_api::v1::ContainerState;
 use sandbox::{blocking, disk};
 use shim_client::Shim;
@@ -70,6 +70,9 @@ async fn stop_one(shared: &Arc<Shared>, container: &Arc<Container>, grace: Durat
         watch::lost(shared, container, 0).await;
         return Ok(());
     };
+    if !settle_making(shared, container).await? {
+        return Ok(());
+    }
     let id = container.id();
     if !grace.is_zero() && container.state() == ContainerState::ContainerRunning {
         let asked = shared.ask(id, shim.kill(id, container.stop_signal(), Whom::First)).await;
@@ -98,6 +101,23 @@ async fn stop_one(shared: &Arc<Shared>, container: &Arc<Container>, grace: Durat
     let cause = format!("runs {:?} after it was killed", shared.settings.kill_deadline);
     let e = Error::new(Kind::Deadline, container.name(), cause);
     Err(e.with_advice("a process may hang in the kernel: see `ps` for state D, and dmesg"))
+}
+
+/// Waits for the making of its process, which cannot be ended before it is there. Whether there is a
+/// process to end, as far as is known.
+async fn settle_making(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bool> {
+    let limit = shared.settings.kill_deadline;
+    match timeout(limit, container.making.outcome()).await {
+        Ok(Err(e)) if !start::leaves_open(&e) => {
+            start::failed(shared, container, &e).await;
+            Ok(false)
+        }
+        Ok(_) => Ok(true),
+        Err(_) => {
+            let e = Error::new(Kind::Deadline, container.name(), "is still being made");
+            Err(e.with_advice("a hook or a file system may hang; ask again, or see shim.log"))
+        }
+    }
 }
 
 /// A signal to what has ended is none.
@@ -177,16 +197,56 @@ pub(crate) async fn remove_one(shared: &Arc<Shared>, container: &Arc<Container>)
     {
         tracing::warn!(container = container.id(), error = %e, "a hook before removal failed");
     }
-    // A full disk must not keep it: without the note the next process removes an ended container.
-    if let Err(e) = container.change(|status| !std::mem::replace(&mut status.removing, true)).await
-    {
-        tracing::warn!(container = container.id(), error = %e, "its status was not written");
-    }
     let shim = shim_of(shared, container);
-    undo(shared, container, shim.as_ref()).await?;
+    take_away(shared, container, shim.as_ref()).await?;
     shared.forget(container);
     shared.tell(container, Change::Deleted);
     Ok(())
+}
+
+/// Notes that a container is being removed, and takes it away.
+async fn take_away(
+    shared: &Arc<Shared>,
+    container: &Arc<Container>,
+    shim: Option<&Shim>,
+) -> Result<()> {
+    let note = async {
+        // A full disk must not keep it: without the note the next process finds an ended container.
+        let noted = container.change(|status| !std::mem::replace(&mut status.removing, true));
+        if let Err(e) = noted.await {
+            tracing::warn!(container = container.id(), error = %e, "its status was not written");
+        }
+    };
+    let has_ended = container.state() == ContainerState::ContainerExited;
+    // None of its processes is left, and nobody else looks at its file system.
+    let is_free = !container.record.shares_pids && container.parts_freely.get() == Some(&true);
+    if !has_ended || !is_free || shim.is_none() {
+        note.await;
+        return undo(shared, container, shim).await;
+    }
+    let (gone, work) = (Gone::of(container), shared.clone());
+    let files = async {
+        note.await;
+        blocking(move || gone.files_from(&work)).await
+    };
+    let (deleted, files) = tokio::join!(delete(shared, container.id(), shim), files);
+    deleted?;
+    files?;
+    let (gone, work) = (Gone::of(container), shared.clone());
+    blocking(move || {
+        gone.group_from()?;
+        gone.records_from(&work)
+    })
+    .await
+}
+
+/// Has the shim forget a container.
+async fn delete(shared: &Shared, id: &str, shim: Option<&Shim>) -> Result<()> {
+    let Some(shim) = shim else { return Ok(()) };
+    match shared.ask(id, shim.delete(id, true)).await {
+        Err(e) if e.kind() != Kind::Unavailable && e.kind() != Kind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Takes away all that there is of a container, however far it came. Can be repeated.
@@ -198,21 +258,8 @@ pub(crate) async fn undo(
     container: &Container,
     shim: Option<&Shim>,
 ) -> Result<()> {
-    let id = container.id();
-    if let Some(shim) = shim {
-        match shared.ask(id, shim.delete(id, true)).await {
-            Err(e) if e.kind() != Kind::Unavailable && e.kind() != Kind::NotFound => {
-                return Err(e);
-            }
-            _ => {}
-        }
-    }
-    let gone = Gone {
-        id: id.to_owned(),
-        volumes: usize::try_from(container.record.volumes).unwrap_or_default(),
-        cgroup: Some((container.cgroups_path().to_owned(), container.cgroup_driver())),
-    };
-    let shared = shared.clone();
+    delete(shared, container.id(), shim).await?;
+    let (gone, shared) = (Gone::of(container), shared.clone());
     blocking(move || gone.from(&shared)).await
 }
 
@@ -227,18 +274,38 @@ pub(crate) struct Gone {
 }
 
 impl Gone {
+    fn of(container: &Container) -> Gone {
+        Gone {
+            id: container.id().to_owned(),
+            volumes: usize::try_from(container.record.volumes).unwrap_or_default(),
+            cgroup: Some((container.cgroups_path().to_owned(), container.cgroup_driver())),
+        }
+    }
+
     /// Takes it away. Blocks.
     ///
     /// # Errors
     /// Something does not go away; the records stay then.
     pub(crate) fn from(&self, shared: &Shared) -> Result<()> {
-        let (id, run_dir) = (self.id.as_str(), shared.run_dir(&self.id));
+        self.group_from()?;
+        self.files_from(shared)?;
+        self.records_from(shared)
+    }
+
+    /// Kills what is in its control group, and removes that.
+    fn group_from(&self) -> Result<()> {
         if let Some((path, driver)) = &self.cgroup
-            && let Some(group) = group(id, path, *driver)?
+            && let Some(group) = group(&self.id, path, *driver)?
         {
             group.kill(GROUP_WAIT).map_err(|e| of_group(path, &e))?;
             group.destroy(GROUP_WAIT).map_err(|e| of_group(path, &e))?;
         }
+        Ok(())
+    }
+
+    /// Takes away its file system, and its claim on the image.
+    fn files_from(&self, shared: &Shared) -> Result<()> {
+        let (id, run_dir) = (self.id.as_str(), shared.run_dir(&self.id));
         rootfs::unmount_all(&run_dir.join("rootfs"))?;
         for number in 0..self.volumes {
             for place in volume_places(&run_dir, number).iter().rev() {
@@ -251,8 +318,13 @@ impl Gone {
         if let Err(e) = release(shared, id) {
             tracing::warn!(container = id, error = %e, "its claim on the image is not given up yet");
         }
-        disk::remove_dir(&run_dir)?;
-        disk::remove_dir(&shared.state_dir(id))
+        Ok(())
+    }
+
+    /// Removes its directories. What is in its state directory is the last to go.
+    fn records_from(&self, shared: &Shared) -> Result<()> {
+        disk::remove_dir(&shared.run_dir(&self.id))?;
+        disk::remove_dir(&shared.state_dir(&self.id))
     }
 }
 

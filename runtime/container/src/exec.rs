@@ -38,15 +38,15 @@ impl Running {
     /// Finds one whose process has its streams already, though it may have to be started yet.
     ///
     /// # Errors
-    /// It is not there, or has ended.
-    pub(crate) fn find_made(shared: &Shared, id: &str) -> Result<Running> {
-        match shared.get(id)? {
-            container if container.state() == ContainerState::ContainerCreated => {
-                let shim = shared.pods.get(container.sandbox_id())?.shim()?;
-                Ok(Running { container, shim })
-            }
-            _ => Running::find(shared, id),
+    /// It is not there, could not be made, or has ended.
+    pub(crate) async fn find_made(shared: &Shared, id: &str) -> Result<Running> {
+        let container = shared.get(id)?;
+        container.making.outcome().await?;
+        if container.state() != ContainerState::ContainerCreated {
+            return Running::find(shared, id);
         }
+        let shim = shared.pods.get(container.sandbox_id())?.shim()?;
+        Ok(Running { container, shim })
     }
 
     /// What an added process is like: the container's own, with another program.

@@ -25,6 +25,9 @@
 //!   lives. A repeated [`Containers::create`] of the same configuration joins the one under way, or
 //!   gets its container if nobody was told of it yet.
 //! - **Callers may go away.** The work goes on, and so does the undoing of what failed.
+//! - **Creation is answered when it is certain.** Everything was checked and written down then. The
+//!   container's process is being made, and whoever needs it waits for it; when that fails,
+//!   [`Containers::start`] tells why.
 //! - **True ends.** A pod's shim records each end before it tells it, and keeps the record until the
 //!   container is removed: what happened while no daemon was there is found at [`Containers::open`].
 //! - **Crashes.** Before the first effect a record is written; whoever opens the directory next
@@ -44,6 +47,7 @@ mod exec;
 mod exec_sync;
 mod hooks;
 mod make;
+mod making;
 mod node;
 mod process;
 mod record;

@@ -3,25 +3,27 @@
 use crate::container::{CONFIG, Container};
 use crate::events::Change;
 use crate::hooks::Peer;
+use crate::making::{self, Begun};
 use crate::record::{RECORD, Record};
 use crate::shared::Shared;
 use crate::spec::{self, Access, Bind, Identity, Inputs, OfPod, Pid};
 use crate::wish::{PidWish, Wish};
 use crate::{
     Error, Handler, Kind, Result, cdi, confine, devices, end, rootfs, signal, sources, volumes,
-    watch,
 };
-use cri_api::v1::{ContainerConfig, ContainerState, PodSandboxConfig};
+use cri_api::v1::{ContainerConfig, ContainerState, LinuxContainerResources, PodSandboxConfig};
 use image::{Digest, ImageConfig};
 use runtime_spec::Spec;
-use sandbox::names::{Turn, new_id, told};
+use sandbox::names::{Outcome, Turn, new_id, told};
 use sandbox::{Sandbox, blocking, disk};
 use shim_client::Shim;
-use shim_protocol::{CgroupDriver, Create, Log, Runtime, Stdio};
+use shim_protocol::{Created, Runtime};
 use snapshot::SnapshotKind;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Mode of a bundle's configuration: it may hold secrets of the environment.
 const CONFIG_MODE: u32 = 0o600;
@@ -45,12 +47,8 @@ pub(crate) async fn create(
         Turn::Make(sender) => {
             let outcome = sender.subscribe();
             let job = Job { shared: shared.clone(), id, wish, pod, shim };
-            let made = shared.clone();
-            let making = made.detached(async move {
-                sender.send_replace(Some(job.run().await));
-                Ok(())
-            });
-            making.await?;
+            // It goes on when the answer is known, and whatever becomes of the caller.
+            drop(shared.begin(async move { job.run(sender).await }));
             let outcome = told(outcome).await;
             shared.names.told(&name);
             outcome
@@ -76,63 +74,163 @@ struct Found {
     pid: Pid,
 }
 
+/// What a container's status says when it is made, beside its state.
+struct Fresh {
+    identity: Identity,
+    /// Limits that a hook wants.
+    adjusted: Option<LinuxContainerResources>,
+}
+
+/// A container that the shim was told to make, and found nothing wrong with.
+struct Ordered {
+    fresh: Fresh,
+    creating: Creating,
+}
+
+/// How far the shim has come.
+enum Creating {
+    /// It is done.
+    Done(Created),
+    /// It goes on.
+    GoesOn(Pin<Box<dyn Future<Output = Result<Created>> + Send>>),
+}
+
+impl Creating {
+    async fn end(self) -> Result<Created> {
+        match self {
+            Creating::Done(created) => Ok(created),
+            Creating::GoesOn(work) => work.await,
+        }
+    }
+}
+
 impl Job {
-    async fn run(&self) -> Result<String> {
+    /// Makes it; `teller` hears the outcome as soon as it is certain.
+    async fn run(&self, teller: watch::Sender<Outcome>) {
         let name = self.wish.name(&self.pod);
         let found = match self.find().await {
             Ok(found) => found,
             Err(e) => {
                 self.shared.names.free(&name, &self.id);
-                return Err(e);
+                teller.send_replace(Some(Err(e)));
+                return;
             }
         };
         let container = found.container.clone();
-        let failed = match self.build(found).await {
-            Ok(()) => {
-                self.shared.add(&container);
-                self.shared.names.made(&name, &self.id);
-                self.shared.tell(&container, Change::Created);
-                let peer = Peer { pod: &self.pod, container: &container };
-                if let Err(e) = self.shared.settings.hooks.created(peer).await {
-                    tracing::warn!(container = self.id, error = %e, "a hook after creation failed");
-                }
-                return Ok(self.id.clone());
-            }
-            Err(e) => e,
+        if let Err(failed) = self.make(&container, found, &teller).await {
+            tracing::warn!(container = self.id, name = %name, error = %failed, "container was not made");
+            let failed = self.undo(&container, failed).await;
+            teller.send_replace(Some(Err(failed)));
+        }
+    }
+
+    /// Makes it. When all is written down and the shim has found nothing wrong it is there, and its
+    /// creator is told; then the rest of its making is awaited.
+    ///
+    /// # Errors
+    /// It was refused, or could not be written down. Nobody was told of it then.
+    async fn make(
+        &self,
+        container: &Arc<Container>,
+        found: Found,
+        teller: &watch::Sender<Outcome>,
+    ) -> Result<()> {
+        let (images, id, image) =
+            (self.shared.images.clone(), self.id.clone(), found.image.clone());
+        // The lease is made durable meanwhile. Both to their end: they are undone together.
+        let (ordered, leased) = tokio::join!(
+            self.order(container, found),
+            blocking(move || lease(&images, &id, &image))
+        );
+        let Ordered { fresh, creating } = ordered?;
+        let written = match leased {
+            Ok(()) => self.write(container, fresh).await,
+            failed => failed,
         };
-        tracing::warn!(container = self.id, name = %name, error = %failed, "container was not made");
-        let undone = end::undo(&self.shared, &container, Some(&self.shim)).await;
-        let peer = Peer { pod: &self.pod, container: &container };
+        if let Err(e) = written {
+            // What the shim has made is undone with the rest.
+            let _made = creating.end().await;
+            return Err(e);
+        }
+        let begun = Begun::new(container);
+        self.shared.add(container);
+        self.shared.names.made(&self.wish.name(&self.pod), &self.id);
+        self.shared.tell(container, Change::Created);
+        let finish = async {
+            let made = creating.end().await;
+            begun.end(&self.shared, &self.shim, made).await;
+        };
+        let answer = async {
+            let peer = Peer { pod: &self.pod, container };
+            if let Err(e) = self.shared.settings.hooks.created(peer).await {
+                tracing::warn!(container = self.id, error = %e, "a hook after creation failed");
+            }
+            teller.send_replace(Some(Ok(self.id.clone())));
+        };
+        tokio::join!(answer, finish);
+        Ok(())
+    }
+
+    /// Lays it down and has the shim make it, until that has found nothing wrong.
+    async fn order(&self, container: &Arc<Container>, found: Found) -> Result<Ordered> {
+        let fresh = self.lay(container, found).await?;
+        crate::watch::listen(&self.shared, &self.pod, &self.shim);
+        let mut events = self.shim.events();
+        let order = making::order(&self.shared, container)?;
+        let (shared, shim) = (self.shared.clone(), self.shim.clone());
+        let mut work = Box::pin(async move { shared.ask(&order.id, shim.create(&order)).await });
+        let creating = tokio::select! {
+            made = &mut work => Creating::Done(made?),
+            true = events.accepted(&self.id) => Creating::GoesOn(work),
+        };
+        Ok(Ordered { fresh, creating })
+    }
+
+    /// Writes its first status, with which it is whole.
+    async fn write(&self, container: &Arc<Container>, fresh: Fresh) -> Result<()> {
+        let written = container.change(|status| {
+            if let Some(adjusted) = &fresh.adjusted {
+                let asked = status.resources.take().unwrap_or_default();
+                status.resources = Some(spec::merged(&asked, adjusted));
+            }
+            (status.uid, status.gid) = (fresh.identity.uid, fresh.identity.gid);
+            status.groups = fresh.identity.groups;
+            true
+        });
+        written.await.map(drop)
+    }
+
+    /// Undoes what failed, and returns the failure with what the undoing adds to it.
+    async fn undo(&self, container: &Arc<Container>, failed: Error) -> Error {
+        let name = container.name();
+        let undone = end::undo(&self.shared, container, Some(&self.shim)).await;
+        let peer = Peer { pod: &self.pod, container };
         if let Err(e) = self.shared.settings.hooks.undone(peer).await {
             tracing::warn!(container = self.id, error = %e, "a hook after the undoing failed");
         }
-        match undone {
-            Ok(()) => {
-                self.shared.names.free(&name, &self.id);
-                Err(failed)
-            }
-            Err(e) => {
-                // Kept, so that whoever lists it removes it.
-                let reason = format!("could not be made: {failed}; nor undone: {e}");
-                let noted = container.change(|status| {
-                    status.boot_id.clone_from(&self.shared.node.boot_id);
-                    status.set_state(ContainerState::ContainerUnknown);
-                    status.reason = "CreateContainerError".to_owned();
-                    status.message = reason;
-                    true
-                });
-                let noted = noted.await.err();
-                self.shared.add(&container);
-                self.shared.names.made(&name, &self.id);
-                self.shared.names.told(&name);
-                Err(failed.and([e]).and(noted))
-            }
-        }
+        let Err(e) = undone else {
+            self.shared.names.free(&name, &self.id);
+            return failed;
+        };
+        // Kept, so that whoever lists it removes it.
+        let reason = format!("could not be made: {failed}; nor undone: {e}");
+        let noted = container.change(|status| {
+            status.boot_id.clone_from(&self.shared.node.boot_id);
+            status.set_state(ContainerState::ContainerUnknown);
+            status.reason = "CreateContainerError".to_owned();
+            status.message = reason;
+            true
+        });
+        let noted = noted.await.err();
+        self.shared.add(container);
+        self.shared.names.made(&name, &self.id);
+        self.shared.names.told(&name);
+        failed.and([e]).and(noted)
     }
 
     /// Looks everything up. Has no effect.
     async fn find(&self) -> Result<Found> {
-        let handler = self.handler()?;
+        let handler = making::handler(&self.shared, self.pod.handler())?;
         let pid = self.pid()?;
         let (images, text) = (self.shared.images.clone(), self.wish.image.clone());
         let (image, config) = blocking(move || {
@@ -152,19 +250,6 @@ impl Job {
             ..Default::default()
         });
         Ok(Found { container, image, config, handler, pid })
-    }
-
-    fn handler(&self) -> Result<Handler> {
-        let name = self.pod.handler();
-        match (self.shared.settings.handlers.get(name), name) {
-            (Some(handler), _) => Ok(handler.clone()),
-            (None, "") => Ok(Handler::default()),
-            (None, _) => {
-                let subject = format!("runtime handler {name:?}");
-                let e = Error::new(Kind::Invalid, subject, "is not configured any more");
-                Err(e.with_advice("configure it again, or remove the pod"))
-            }
-        }
     }
 
     fn pid(&self) -> Result<Pid> {
@@ -213,44 +298,25 @@ impl Job {
         })
     }
 
-    async fn build(&self, found: Found) -> Result<()> {
-        let (container, handler) = (found.container.clone(), found.handler.clone());
+    /// Lays down all that it is made of: its file system, its bundle.
+    async fn lay(&self, container: &Arc<Container>, found: Found) -> Result<Fresh> {
+        let is_built_in = matches!(found.handler.runtime, Runtime::BuiltIn(_));
         let (shared, wish, pod) = (self.shared.clone(), self.wish.clone(), self.pod.clone());
-        let (images, id, image) = (shared.images.clone(), self.id.clone(), found.image.clone());
-        // The lease is made durable meanwhile. Both to their end: they are undone together.
-        let (made, leased) = tokio::join!(
-            blocking(move || prepare(&shared, &wish, &pod, &found)),
-            blocking(move || lease(&images, &id, &image))
-        );
-        let (spec, identity) = made?;
-        leased?;
-        let peer = Peer { pod: &self.pod, container: &container };
+        let (spec, identity) = blocking(move || prepare(&shared, &wish, &pod, &found)).await?;
+        let peer = Peer { pod: &self.pod, container };
         let adjusted = self.shared.settings.hooks.create(peer, spec).await?;
-        self.place(&container, &adjusted.spec).await?;
+        self.place(container, &adjusted.spec).await?;
         let path = container.run_dir().join(CONFIG);
         let text = serde_json::to_vec(&adjusted.spec);
         let text = text.map_err(|e| Error::new(Kind::Internal, path.display(), e))?;
         // In memory, and small: not worth another thread.
         disk::replace(&path, &text, CONFIG_MODE).map_err(|e| Error::io(path.display(), &e))?;
-        watch::listen(&self.shared, &self.pod, &self.shim);
-        let create = self.order(&container, handler);
-        let created = self.shared.ask(&self.id, self.shim.create(&create)).await?;
-        for warning in &created.warnings {
-            tracing::warn!(container = self.id, warning, "odd configuration");
-        }
+        let hooks = adjusted.spec.hooks.as_ref();
+        let is_watched = hooks.is_some_and(|hooks| !hooks.poststop.is_empty());
+        let _first = container.parts_freely.set(is_built_in && !is_watched);
         let process = adjusted.spec.process.unwrap_or_default();
         let _first = container.process.set(Arc::new(process));
-        let written = container.change(|status| {
-            status.pid = created.pid;
-            if let Some(adjusted) = &adjusted.resources {
-                let asked = status.resources.take().unwrap_or_default();
-                status.resources = Some(spec::merged(&asked, adjusted));
-            }
-            (status.uid, status.gid) = (identity.uid, identity.gid);
-            status.groups = identity.groups;
-            true
-        });
-        written.await.map(drop)
+        Ok(Fresh { identity, adjusted: adjusted.resources })
     }
 
     /// Notes the control group that a hook wants instead, so that whoever undoes the container finds
@@ -269,36 +335,6 @@ impl Job {
             Ok(())
         })
         .await
-    }
-
-    /// What the shim is told.
-    fn order(&self, container: &Container, handler: Handler) -> Create {
-        let systemd = container.record.systemd;
-        let runtime = match handler.runtime {
-            Runtime::BuiltIn(mut built_in) => {
-                built_in.cgroups = Some(match systemd {
-                    true => CgroupDriver::Systemd,
-                    false => CgroupDriver::Cgroupfs,
-                });
-                built_in
-                    .filters
-                    .get_or_insert_with(|| self.shared.settings.run_dir.join("filters"));
-                Runtime::BuiltIn(built_in)
-            }
-            Runtime::Program(mut program) => {
-                program.systemd = systemd;
-                Runtime::Program(program)
-            }
-        };
-        let (config, settings) = (&self.wish.config, &self.shared.settings);
-        let log = container.log_path().map(|path| Log {
-            path: path.to_owned(),
-            max_bytes: settings.log_max_bytes,
-            max_rate: settings.log_max_rate,
-        });
-        let stdio =
-            Stdio { terminal: config.tty, stdin: config.stdin, stdin_once: config.stdin_once, log };
-        Create { id: self.id.clone(), bundle: container.run_dir().to_owned(), runtime, stdio }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::container::Container;
 use crate::containers::Recovered;
 use crate::end::{self, Gone};
+use crate::making::{self, Begun};
 use crate::record::{RECORD, Record, STATUS, Stored};
 use crate::shared::Shared;
 use crate::{Error, Result, watch};
@@ -145,7 +146,7 @@ async fn take_up(shared: &Arc<Shared>, pod_id: &str, containers: Vec<Arc<Contain
     };
     for container in &containers {
         let known = told.iter().find(|told| told.id == container.id());
-        settle(shared, container, known).await;
+        settle(shared, container, known, shim.as_ref()).await;
     }
     let Some(shim) = shim else { return };
     for stray in told.iter().filter(|told| shared.get(&told.id).is_err()) {
@@ -166,7 +167,12 @@ async fn ask(shared: &Arc<Shared>, pod: &Sandbox, shim: &Shim) -> Result<Vec<Tol
 }
 
 /// What became of a container meanwhile.
-async fn settle(shared: &Arc<Shared>, container: &Arc<Container>, told: Option<&Told>) {
+async fn settle(
+    shared: &Arc<Shared>,
+    container: &Arc<Container>,
+    told: Option<&Told>,
+    shim: Option<&Shim>,
+) {
     let stored = container.stored();
     if stored.state() == ContainerState::ContainerExited {
         return;
@@ -174,6 +180,10 @@ async fn settle(shared: &Arc<Shared>, container: &Arc<Container>, told: Option<&
     if stored.boot_id != shared.node.boot_id {
         let message = "the node was booted while it ran".to_owned();
         return watch::end_without_exit(shared, container, (UNKNOWN, "Rebooted", message)).await;
+    }
+    let is_unmade = told.is_none_or(|told| told.phase == Phase::Creating);
+    if let Some(shim) = shim.filter(|_| is_unmade && was_answered_for(&stored)) {
+        return go_on(shared, container, shim);
     }
     let Some(told) = told else { return watch::lost(shared, container, 0).await };
     if let Some(exit) = &told.exit {
@@ -188,6 +198,18 @@ async fn settle(shared: &Arc<Shared>, container: &Arc<Container>, told: Option<&
         Phase::Stopped => return watch::lost(shared, container, 0).await,
     };
     note(container, told, state).await;
+}
+
+/// Whether its creator was told of a container, and nobody has heard of a process of it yet.
+fn was_answered_for(stored: &Stored) -> bool {
+    stored.state() == ContainerState::ContainerCreated && stored.pid == 0
+}
+
+/// Goes on with a making in the middle of which the earlier process ended.
+fn go_on(shared: &Arc<Shared>, container: &Arc<Container>, shim: &Shim) {
+    let begun = Begun::new(container);
+    let (work, container, shim) = (shared.clone(), container.clone(), shim.clone());
+    drop(shared.begin(async move { making::resume(&work, &container, &shim, begun).await }));
 }
 
 async fn note(container: &Arc<Container>, told: &Told, state: ContainerState) {

@@ -113,16 +113,24 @@ impl Shared {
         self: &Arc<Self>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let lost = |e| Err(Error::new(Kind::Internal, "container", format!("work was lost: {e}")));
+        self.begin(work).await.unwrap_or_else(lost)
+    }
+
+    /// Does work that goes on though nobody waits for it, until [`Shared::drain`]. Not to be waited for
+    /// by other such work, which may be what a drain waits for.
+    pub(crate) fn begin<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         let work_lock = self.work.clone();
-        let task = tokio::spawn(
+        tokio::spawn(
             async move {
                 let _working = work_lock.read().await;
                 work.await
             }
             .in_current_span(),
-        );
-        let lost = |e| Err(Error::new(Kind::Internal, "container", format!("work was lost: {e}")));
-        task.await.unwrap_or_else(lost)
+        )
     }
 
     /// Waits for all that goes on.

@@ -42,6 +42,7 @@ async fn apply(
     container: &Container,
     asked: &LinuxContainerResources,
 ) -> Result<LinuxContainerResources> {
+    container.making.outcome().await?;
     let status = container.status();
     if !matches!(status.state, ContainerState::ContainerCreated | ContainerState::ContainerRunning)
     {

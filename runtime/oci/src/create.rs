@@ -43,8 +43,9 @@ pub struct CreateOptions {
     pub filters: Option<PathBuf>,
 }
 
-/// All that is known before there is any effect.
-struct Ready<'a> {
+/// A container that can be made: all that is known before there is any effect.
+pub struct Ready<'a> {
+    runtime: &'a Runtime,
     id: &'a ContainerId,
     bundle: &'a Bundle,
     options: &'a CreateOptions,
@@ -67,14 +68,25 @@ impl Runtime {
         bundle: &Bundle,
         options: &CreateOptions,
     ) -> Result<Created> {
+        Ready::new(self, id, bundle, options)?.make()
+    }
+
+    /// Checks a container as a whole; nothing of it is made yet. What takes long, and what only the
+    /// kernel can refuse, is left to [`Ready::make`].
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn ready<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        bundle: &'a Bundle,
+        options: &'a CreateOptions,
+    ) -> Result<Ready<'a>> {
         let ready = Ready::new(self, id, bundle, options)?;
-        let dir = Dir::create(&self.root, id)?;
-        let mut undo = Undo(Some(dir));
-        let owned = self.make(&ready, &mut undo)?;
-        let _ = undo.0.take();
-        // Whoever keeps the container may do so for long, and others may delete it.
-        owned.container.dir.unlock();
-        Ok(Created::new(owned, ready.plan))
+        // Planned again with its control groups, which are not there yet.
+        let situation = ready.situation(rootfs::Cgroups::Absent);
+        rootfs::Plan::new(&bundle.spec, &situation)?;
+        Ok(ready)
     }
 
     fn make(&self, ready: &Ready<'_>, undo: &mut Undo) -> Result<Owned> {
@@ -87,13 +99,7 @@ impl Runtime {
         record.cgroup = group.paths();
         rdt.as_ref().inspect(|rdt| rdt.note(&mut record));
         dir.save(&record)?;
-        let situation = rootfs::Situation {
-            bundle: ready.bundle.path.clone(),
-            cgroups: group.shown()?,
-            no_pivot: ready.options.no_pivot,
-            selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists(),
-        };
-        let root = rootfs::Plan::new(spec, &situation)?;
+        let root = rootfs::Plan::new(spec, &ready.situation(group.shown()?))?;
         let prepared = root.prepare()?;
         let mut cover = self::cover(dir, &mut record, &prepared)?;
         let gate = gate(dir)?;
@@ -181,9 +187,15 @@ fn cover(dir: &Dir, record: &mut Record, prepared: &rootfs::Prepared) -> Result<
     Ok(Cover(Some((record.rootfs.clone(), number))))
 }
 
+impl std::fmt::Debug for Ready<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Ready").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Ready<'a> {
     fn new(
-        runtime: &Runtime,
+        runtime: &'a Runtime,
         id: &'a ContainerId,
         bundle: &'a Bundle,
         options: &'a CreateOptions,
@@ -213,7 +225,30 @@ impl<'a> Ready<'a> {
         };
         let console = socket("console socket", &options.console_socket)?;
         let pidfd = socket("pidfd socket", &options.pidfd_socket)?;
-        Ok(Ready { id, bundle, options, plan, unset, filter, console, pidfd })
+        Ok(Ready { runtime, id, bundle, options, plan, unset, filter, console, pidfd })
+    }
+
+    /// Makes it; its process waits for [`Created::start`].
+    ///
+    /// # Errors
+    /// The name is taken, or a step failed; nothing is left behind.
+    pub fn make(self) -> Result<Created> {
+        let dir = Dir::create(&self.runtime.root, self.id)?;
+        let mut undo = Undo(Some(dir));
+        let owned = self.runtime.make(&self, &mut undo)?;
+        let _ = undo.0.take();
+        // Whoever keeps the container may do so for long, and others may delete it.
+        owned.container.dir.unlock();
+        Ok(Created::new(owned, self.plan))
+    }
+
+    fn situation(&self, cgroups: rootfs::Cgroups) -> rootfs::Situation {
+        rootfs::Situation {
+            bundle: self.bundle.path.clone(),
+            cgroups,
+            no_pivot: self.options.no_pivot,
+            selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+        }
     }
 
     fn process(&self) -> Result<&process::Plan> {

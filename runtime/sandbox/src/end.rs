@@ -78,25 +78,38 @@ pub(crate) async fn undo(shared: &Arc<Shared>, pod: &Arc<Sandbox>) -> Result<()>
 /// Ends everything of the pod but its files.
 async fn halt(shared: &Arc<Shared>, pod: &Arc<Sandbox>) -> Result<()> {
     // Side by side: neither needs the other, and both have deadlines of their own.
-    let (shim, network) = tokio::join!(end_shim(shared, pod), detach(shared, pod));
-    pod.set_shim(None);
-    let (run_dir, shm) = (pod.run_dir.clone(), pod.record.shm.clone());
-    let network_done = network.is_ok();
-    let netns = pod.record.netns().filter(|_| network_done);
-    let objects = blocking(move || {
-        let mut errors = Vec::new();
+    let processes = async {
+        let shim = end_shim(shared, pod).await;
+        shim.err().into_iter().chain(unpin(pod).await.err()).collect::<Vec<_>>()
+    };
+    let network = async {
         // While a plugin still has to detach it, the namespace stays.
-        errors.extend(netns.and_then(|path| space::remove_net(&path).err()));
+        detach(shared, pod).await?;
+        let Some(path) = pod.record.netns() else { return Ok(()) };
+        blocking(move || space::remove_net(&path)).await
+    };
+    let (mut errors, network) = tokio::join!(processes, network);
+    pod.set_shim(None);
+    tracing::trace!(pod = pod.id(), step = "halted");
+    errors.extend(network.err());
+    Error::join(errors)
+}
+
+/// Takes away what the shim pinned, and the pod's memory for `/dev/shm`.
+async fn unpin(pod: &Sandbox) -> Result<()> {
+    let (run_dir, shm) = (pod.run_dir.clone(), pod.record.shm.clone());
+    let unpinned = blocking(move || {
         let unpinned = shim_client::unpin(&run_dir, None);
-        errors.extend(unpinned.err().map(|e| Error::new(Kind::Io, e.subject, e.cause)));
+        let mut errors: Vec<_> =
+            unpinned.err().map(|e| Error::new(Kind::Io, e.subject, e.cause)).into_iter().collect();
         if !shm.is_empty() {
             errors.extend(space::remove_shm(Path::new(&shm)).err());
         }
         Error::join(errors)
     });
-    let objects = objects.await;
-    tracing::trace!(pod = pod.id(), step = "halted");
-    Error::join([network, shim, objects].into_iter().filter_map(Result::err).collect())
+    let unpinned = unpinned.await;
+    tracing::trace!(pod = pod.id(), step = "unpinned");
+    unpinned
 }
 
 async fn detach(shared: &Arc<Shared>, pod: &Arc<Sandbox>) -> Result<()> {

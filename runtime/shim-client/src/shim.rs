@@ -104,7 +104,8 @@ impl Shim {
         self.done(&Call::SetSysctls { sysctls: sysctls.clone() }).await
     }
 
-    /// Makes a container whose process waits to be started.
+    /// Makes a container whose process waits to be started. See [`Events::accepted`] for the moment at
+    /// which nothing was found wrong with it.
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`], [`Kind::Invalid`] for a wrong configuration, or a step failed; nothing

@@ -38,7 +38,8 @@ pub enum Call {
         /// Names with dots, and values.
         sysctls: BTreeMap<String, String>,
     },
-    /// Makes a container whose process waits. Answered by [`Created`](crate::Answer::Created).
+    /// Makes a container whose process waits. [`Accepted`](crate::Event::Accepted) tells that it was
+    /// checked. Answered by [`Created`](crate::Answer::Created).
     Create(Create),
     /// Starts the process of a container.
     Start {
@@ -56,6 +57,7 @@ pub enum Call {
         whom: Whom,
     },
     /// Removes a container that has ended, and its exit record. One that is not there is no error.
+    /// Forced, it waits for one that is being made, and removes that then.
     Delete {
         /// The container.
         id: String,

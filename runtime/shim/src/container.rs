@@ -2,6 +2,7 @@
 
 use crate::copy::Copier;
 use crate::engine::Engine;
+use crate::work::Ticket;
 use cgroup::{Cgroup, OomWatch};
 use oci::Created;
 use rustix::fd::OwnedFd;
@@ -29,6 +30,8 @@ pub(crate) struct Container {
     pub(crate) had_oom: bool,
     /// Its first process's end does not end the others.
     pub(crate) shares_pids: bool,
+    /// Who waits for its removal, which was asked for while it is made.
+    pub(crate) unwanted: Vec<Ticket>,
     /// Its end, recorded; told when its output is copied, or at a time.
     pub(crate) ended: Option<(Exit, Instant)>,
     /// Its end, told.
@@ -57,6 +60,7 @@ impl Container {
             oom: None,
             had_oom: false,
             shares_pids: false,
+            unwanted: Vec::new(),
             ended: None,
             exit: None,
         }

@@ -199,6 +199,10 @@ pub(crate) fn delete(
             exits::remove(&pod.dir, &id)?;
             return Ok(Some(Answer::Done));
         }
+        Some(container) if container.phase == Phase::Creating && force => {
+            container.unwanted.push(ticket);
+            return Ok(None);
+        }
         Some(container) if container.phase == Phase::Creating => {
             return Err(Error::new(Kind::Precondition, id, "is being made"));
         }
@@ -223,6 +227,15 @@ pub(crate) fn delete(
     });
     pod.crew.give(Line::Change, ticket, job);
     Ok(None)
+}
+
+/// Removes a container that became unwanted while it was made.
+pub(crate) fn delete_made(pod: &mut Pod, ticket: Ticket, id: &str) {
+    match delete(pod, ticket, id.to_owned(), true) {
+        Ok(None) => {}
+        Ok(Some(answer)) => pod.mailbox.answer(ticket, Ok(answer)),
+        Err(error) => pod.mailbox.answer(ticket, Err(error)),
+    }
 }
 
 fn deleted_container(pod: &mut Pod, id: &str, deleted: Result<()>) -> Answered {

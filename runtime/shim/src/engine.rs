@@ -86,7 +86,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn create(&self, id: &str, read: &Read, streams: Streams) -> Result<Made> {
+    /// Makes a container; `accepted` is called when it was checked, and before it has any effect.
+    pub(crate) fn create(
+        &self,
+        id: &str,
+        read: &Read,
+        streams: Streams,
+        accepted: impl FnOnce(),
+    ) -> Result<Made> {
         match self {
             Engine::BuiltIn { runtime, settings } => {
                 let options = CreateOptions {
@@ -95,11 +102,14 @@ impl Engine {
                     streams: Some(streams),
                     ..CreateOptions::default()
                 };
-                let made = runtime.create(&name(id)?, &read.bundle, &options);
-                taken(made.map_err(of_runtime)?)
+                let id = name(id)?;
+                let ready = runtime.ready(&id, &read.bundle, &options).map_err(of_runtime)?;
+                accepted();
+                taken(ready.make().map_err(of_runtime)?)
             }
             Engine::Program(program) => {
                 let terminal = read.bundle.spec.process.as_ref().is_some_and(|it| it.terminal);
+                accepted();
                 program.create(id, &read.bundle.path, &streams, terminal)
             }
         }

@@ -33,6 +33,48 @@ async fn a_container_is_made_started_and_ends_with_its_status() {
 }
 
 #[tokio::test]
+async fn one_that_is_being_made_is_accepted_and_removed_when_it_is_made() {
+    let Some(room) = Room::new() else { return };
+    let shim = room.spawn().await;
+    let gate = room.dir.join("gate");
+    let hook = |end: &str| {
+        let wait = format!("while ! test -e {}; do sleep 0.01; done; {end}", gate.display());
+        let env = ["PATH=/usr/bin:/bin"];
+        serde_json::json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", wait], "env": env}]})
+    };
+    for (end, is_made) in [("exit 0", true), ("exit 1", false)] {
+        let mut bundle = room.bundle("c", "sleep 100");
+        bundle.set("/hooks", hook(end));
+        let order = bundle.create();
+        let mut events = shim.events();
+        let mut creating = Box::pin(shim.create(&order));
+        tokio::select! {
+            made = &mut creating => panic!("it waits for its hook: {made:?}"),
+            accepted = events.accepted("c") => assert!(accepted),
+        }
+        assert_eq!(shim.state("c").await.expect("state").phase, Phase::Creating);
+        let early = shim.delete("c", false).await.expect_err("not without force");
+        assert_eq!(early.kind, Kind::Precondition);
+        let mut deleting = Box::pin(shim.delete("c", true));
+        let soon = std::time::Duration::from_millis(100);
+        assert!(tokio::time::timeout(soon, &mut deleting).await.is_err(), "it waits");
+        std::fs::write(&gate, "").expect("the gate");
+        assert_eq!(creating.await.is_ok(), is_made);
+        deleting.await.expect("removed");
+        assert!(shim.list().await.expect("containers").is_empty());
+        std::fs::remove_file(&gate).expect("the gate");
+    }
+    let mut wrong = room.bundle("w", "true");
+    wrong.set("/process/cwd", serde_json::json!("relative"));
+    let order = wrong.create();
+    let mut events = shim.events();
+    assert_eq!(shim.create(&order).await.expect_err("refused").kind, Kind::Invalid);
+    let none = tokio::time::timeout(std::time::Duration::from_millis(100), events.accepted("w"));
+    assert!(none.await.is_err(), "what is refused is not accepted");
+    shim.shutdown(false).await.expect("ended");
+}
+
+#[tokio::test]
 async fn signals_come_to_the_first_process_and_to_added_ones() {
     let Some(room) = Room::new() else { return };
     let shim = room.spawn().await;

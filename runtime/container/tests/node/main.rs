@@ -9,6 +9,7 @@ mod hooked;
 mod hostile;
 mod life;
 mod limits;
+mod making;
 mod many;
 mod stage;
 mod who;
