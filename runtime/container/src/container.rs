@@ -8,7 +8,7 @@ use cri_api::v1::{
     ContainerConfig, ContainerMetadata, ContainerState, LinuxContainerResources, LinuxContainerUser,
 };
 use sandbox::{blocking, disk};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Mutex, watch};
@@ -43,7 +43,6 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Container {
     pub(crate) record: Record,
-    config: ContainerConfig,
     metadata: ContainerMetadata,
     run_dir: PathBuf,
     state_dir: PathBuf,
@@ -78,8 +77,7 @@ impl Container {
     pub(crate) fn new(record: Record, state_dir: PathBuf) -> Result<Container> {
         let subject = format!("record of container {}", record.id);
         let missing = |what: &str| Error::new(Kind::Io, &subject, format!("has no {what}"));
-        let config = record.config.clone().ok_or_else(|| missing("configuration"))?;
-        let metadata = config.metadata.clone().ok_or_else(|| missing("metadata"))?;
+        let metadata = record.config.metadata.clone().ok_or_else(|| missing("metadata"))?;
         let run_dir = PathBuf::from(&record.run_dir);
         if record.id.is_empty() || !run_dir.is_absolute() {
             return Err(missing("directory"));
@@ -88,7 +86,6 @@ impl Container {
         Ok(Container {
             log_path: log_path.filter(|path| !path.as_os_str().is_empty()),
             record,
-            config,
             metadata,
             run_dir,
             state_dir,
@@ -182,7 +179,7 @@ impl Container {
 
     /// The configuration that it was made with.
     pub fn config(&self) -> &ContainerConfig {
-        &self.config
+        &self.record.config
     }
 
     /// Name and attempt.
@@ -269,6 +266,22 @@ impl Container {
     /// Its status at this moment.
     pub fn status(&self) -> Status {
         self.read(Stored::status)
+    }
+
+    /// Its first process at this moment, as the node sees it; 0 unless it is there.
+    pub fn pid(&self) -> i32 {
+        self.read(|live| live.pid)
+    }
+
+    /// When its process was started, in nanoseconds since 1970; 0 if it never was.
+    pub fn started_at(&self) -> i64 {
+        self.read(|live| live.started_at)
+    }
+
+    /// Its annotations at this moment.
+    pub fn annotations(&self) -> HashMap<String, String> {
+        let clone = |(key, value): (&String, &String)| (key.clone(), value.clone());
+        self.read(|live| live.annotations.iter().map(clone).collect())
     }
 
     /// Its state at this moment.

@@ -283,7 +283,7 @@ impl Job {
         Ok(Record {
             id: self.id.clone(),
             sandbox_id: self.pod.id().to_owned(),
-            config: Some(self.wish.config.clone()),
+            config: self.wish.config.clone(),
             handler: self.pod.handler().to_owned(),
             image_id: image.to_string(),
             created_at: sandbox::now(),

@@ -18,8 +18,8 @@ pub(crate) struct Record {
     pub(crate) id: String,
     #[prost(string, tag = "2")]
     pub(crate) sandbox_id: String,
-    #[prost(message, optional, tag = "3")]
-    pub(crate) config: Option<ContainerConfig>,
+    #[prost(message, required, tag = "3")]
+    pub(crate) config: ContainerConfig,
     #[prost(string, tag = "4")]
     pub(crate) handler: String,
     #[prost(string, tag = "5")]

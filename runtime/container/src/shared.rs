@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use tracing::Instrument;
 
 /// How many events a slow reader may be behind before it loses some.
-const EVENTS_KEPT: usize = 4096;
+const EVENTS_KEPT: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shared {

@@ -19,8 +19,10 @@ mod measure;
 mod names;
 mod node;
 mod runtime;
+mod spliced;
 mod status;
 mod streaming;
 mod streams;
 
 pub use node::{Cri, Parts, Settings};
+pub use spliced::RuntimeService;

@@ -3,6 +3,7 @@
 use crate::events::Events;
 use crate::measure::Calls;
 use crate::names::Named;
+use crate::spliced::RuntimeService;
 use crate::status::{Refusal, Result};
 use crate::streaming::Streams;
 use ::image::ImageService;
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 
 /// How large a message may be, in bytes: what clients of the CRI send and take.
-const MESSAGE: usize = 16 << 20;
+pub(crate) const MESSAGE: usize = 16 << 20;
 
 /// The rooms that the services ask. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -106,9 +107,10 @@ impl Cri {
 
     /// The runtime service, to be served.
     #[must_use]
-    pub fn runtime_service(&self) -> RuntimeServiceServer<Cri> {
+    pub fn runtime_service(&self) -> RuntimeService {
         let server = RuntimeServiceServer::new(self.clone());
-        server.max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE)
+        let server = server.max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE);
+        RuntimeService::new(self.clone(), server)
     }
 
     /// The image service, to be served.

@@ -4,6 +4,7 @@ mod args;
 mod configure;
 mod fault;
 mod log;
+mod memory;
 mod notify;
 mod open;
 mod scrape;
@@ -17,6 +18,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::be_small();
     let cli = Cli::parse();
     let outcome = match &cli.command {
         None | Some(Command::Serve) => serve::run(&cli.config),

@@ -46,6 +46,7 @@ async fn serve(file: &Path, config: &Config, level: &Level) -> Result<(), Fault>
         registry.register_collector(Box::new(scrape::Rooms(opened.parts.clone())));
         scrape::begin(&config.metrics.address, registry).await?;
     }
+    tokio::spawn(crate::memory::give_back());
     let ended = tokio::sync::Notify::new();
     let server = Server::builder()
         .trace_fn(crate::traces::of_call)

@@ -29,6 +29,7 @@ mod names;
 mod plan;
 mod progress;
 mod pull;
+mod remembered;
 mod remove;
 mod service;
 mod threads;

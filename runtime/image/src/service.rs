@@ -3,6 +3,7 @@
 use crate::fetch::Fetching;
 use crate::progress::{Progress, Report};
 use crate::pull::Joined;
+use crate::remembered::Remembered;
 use crate::threads::Threads;
 use crate::{Error, Layers, Result};
 use registry::Client;
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) threads: Threads,
     pub(crate) pulls: Mutex<HashMap<String, Joined>>,
     pub(crate) at_work: Mutex<Vec<Weak<Progress>>>,
+    pub(crate) remembered: Remembered,
     pub(crate) bytes: Arc<AtomicU64>,
     pub(crate) begun: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -111,6 +113,7 @@ impl ImageService {
             threads: Threads::default(),
             pulls: Mutex::default(),
             at_work: Mutex::default(),
+            remembered: Remembered::default(),
             bytes: Arc::default(),
             begun: AtomicU64::new(0),
             failed: AtomicU64::new(0),

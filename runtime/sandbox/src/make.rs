@@ -136,7 +136,7 @@ impl Job {
         };
         Ok(Record {
             id: self.id.clone(),
-            config: Some(wish.config.clone()),
+            config: wish.config.clone(),
             handler: wish.handler.clone(),
             created_at: crate::events::now(),
             netns: if wish.spaces.net { text(netns) } else { String::new() },

@@ -119,7 +119,7 @@ impl Plumbing {
             network.attachments.push(Attached {
                 network: line.list.name.as_str().to_owned(),
                 ifname: line.ifname.clone(),
-                result: added.document,
+                result: added.document.to_string(),
             });
         }
         Ok(network)

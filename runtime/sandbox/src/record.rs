@@ -11,8 +11,8 @@ use std::path::PathBuf;
 pub(crate) struct Record {
     #[prost(string, tag = "1")]
     pub(crate) id: String,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) config: Option<PodSandboxConfig>,
+    #[prost(message, required, tag = "2")]
+    pub(crate) config: PodSandboxConfig,
     #[prost(string, tag = "3")]
     pub(crate) handler: String,
     /// In nanoseconds since 1970.
@@ -130,7 +130,7 @@ impl Status {
         let done = |a: &Attached| Done {
             network: a.network.clone(),
             ifname: a.ifname.clone(),
-            result: a.result.to_string(),
+            result: a.result.clone(),
         };
         self.attachments = network.attachments.iter().map(done).collect();
     }
@@ -140,7 +140,7 @@ impl Status {
         let attached = |done: &Done| Attached {
             network: done.network.clone(),
             ifname: done.ifname.clone(),
-            result: serde_json::from_str(&done.result).unwrap_or_default(),
+            result: done.result.clone(),
         };
         Network {
             netns: netns.filter(|_| !self.stopped),

@@ -40,7 +40,6 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Sandbox {
     pub(crate) record: Record,
-    pub(crate) config: PodSandboxConfig,
     pub(crate) metadata: PodSandboxMetadata,
     pub(crate) name: Name,
     pub(crate) namespaces: Namespaces,
@@ -68,8 +67,7 @@ impl Sandbox {
     pub(crate) fn new(record: Record, state_dir: PathBuf) -> Result<Sandbox> {
         let subject = format!("record of pod {}", record.id);
         let missing = |what: &str| Error::new(Kind::Io, &subject, format!("has no {what}"));
-        let config = record.config.clone().ok_or_else(|| missing("configuration"))?;
-        let metadata = config.metadata.clone().ok_or_else(|| missing("metadata"))?;
+        let metadata = record.config.metadata.clone().ok_or_else(|| missing("metadata"))?;
         let name = Name::parse(&metadata)?;
         let run_dir = PathBuf::from(&record.run_dir);
         if !run_dir.is_absolute() {
@@ -86,9 +84,8 @@ impl Sandbox {
             shm,
         };
         Ok(Sandbox {
-            namespaces: Namespaces::of(&record, &config)?,
+            namespaces: Namespaces::of(&record, &record.config)?,
             record,
-            config,
             metadata,
             name,
             files,
@@ -159,7 +156,7 @@ impl Sandbox {
 
     /// The configuration that the pod was made with.
     pub fn config(&self) -> &PodSandboxConfig {
-        &self.config
+        &self.record.config
     }
 
     /// Name, namespace, uid, attempt.

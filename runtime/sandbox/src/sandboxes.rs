@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 use tracing::Instrument;
 
 /// How many events a slow reader may be behind before it loses some.
-const EVENTS_KEPT: usize = 4096;
+const EVENTS_KEPT: usize = 1024;
 
 /// All pods of the node. Cheap to clone: all clones are the same.
 #[derive(Clone, Debug)]
@@ -103,6 +103,11 @@ pub async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(e) => Err(Error::new(Kind::Internal, "file work", e)),
     }
+}
+
+/// What is asked again is not kept open by that.
+fn closed() -> Error {
+    Error::new(Kind::Unavailable, "pods", "are closed")
 }
 
 impl Shared {
@@ -299,8 +304,14 @@ impl Sandboxes {
     pub async fn network_status(&self) -> Result<()> {
         // Files first: a network that was taken away is gone at once.
         let list = self.shared.plumbing.conf.default_network()?;
-        let (shared, about) = (self.shared.clone(), list.clone());
-        let find_out = || async move { shared.plumbing.status(&about).await };
+        let (weak, about) = (Arc::downgrade(&self.shared), list.clone());
+        let find_out = move || {
+            let (weak, about) = (weak.clone(), about.clone());
+            async move {
+                let shared = weak.upgrade().ok_or_else(closed)?;
+                shared.plumbing.status(&about).await
+            }
+        };
         let silence = |waited: Duration| {
             let subject = format!("network {:?}", list.name.as_str());
             let cause = format!("its plugins have not answered STATUS for {waited:.1?}");
@@ -315,7 +326,11 @@ impl Sandboxes {
     /// # Errors
     /// [`Kind::Unavailable`].
     pub async fn runtime_status(&self) -> Result<()> {
-        let shared = self.shared.clone();
+        let weak = Arc::downgrade(&self.shared);
+        let find_out = move || {
+            let weak = weak.clone();
+            async move { ready::find_out(weak.upgrade().ok_or_else(closed)?).await }
+        };
         let silence = |waited: Duration| {
             let dirs = [&self.shared.settings.run_dir, &self.shared.settings.state_dir];
             let subject = format!("directories {} and {}", dirs[0].display(), dirs[1].display());
@@ -323,7 +338,7 @@ impl Sandboxes {
             Error::new(Kind::Unavailable, subject, cause)
                 .with_advice("see whether the disk answers: dmesg")
         };
-        self.shared.readiness.ask((), || ready::find_out(shared), silence).await
+        self.shared.readiness.ask((), find_out, silence).await
     }
 
     /// Frees what no pod owns: pods that could not be undone before, and attachments, addresses and

@@ -22,9 +22,8 @@ fn value(value: u64) -> Option<UInt64Value> {
 
 /// What a container uses.
 pub(crate) fn container(shared: &Shared, container: &Container) -> v1::ContainerStats {
-    let status = container.status();
     let group = shared.group(container);
-    let group = group.as_ref();
+    let group = group.as_deref();
     let memory = group.and_then(Group::memory);
     let size = shared.layers.of(container);
     v1::ContainerStats {
@@ -32,9 +31,9 @@ pub(crate) fn container(shared: &Shared, container: &Container) -> v1::Container
             id: container.id().to_owned(),
             metadata: Some(container.metadata().clone()),
             labels: container.config().labels.clone(),
-            annotations: status.annotations.into_iter().collect(),
+            annotations: container.annotations(),
         }),
-        cpu: group.and_then(|group| cpu(shared, container.id(), group, status.started_at)),
+        cpu: group.and_then(|group| cpu(shared, container.id(), group, container.started_at())),
         memory: group.zip(memory.as_ref()).map(|(group, memory)| of_memory(group, memory)),
         writable_layer: size.map(|size| v1::FilesystemUsage {
             timestamp: size.at,
@@ -52,12 +51,12 @@ fn mountpoint(container: &Container) -> String {
 }
 
 fn cpu(shared: &Shared, id: &str, group: &Group, begun: i64) -> Option<v1::CpuUsage> {
-    let used = group.cpu()?;
+    let used = group.cpu_total()?;
     let timestamp = now();
-    let rate = shared.rates.of(id, (timestamp, used.total), begun);
+    let rate = shared.rates.of(id, (timestamp, used), begun);
     Some(v1::CpuUsage {
         timestamp,
-        usage_core_nano_seconds: value(used.total),
+        usage_core_nano_seconds: value(used),
         usage_nano_cores: rate.map(|value| UInt64Value { value }),
         psi: group.pressure("cpu"),
     })
@@ -98,9 +97,9 @@ pub(crate) fn pod(
     running: &[Arc<Container>],
 ) -> v1::PodSandboxStats {
     let group = shared.group_of_pod(pod);
-    let group = group.as_ref();
+    let group = group.as_deref();
     let memory = group.and_then(Group::memory);
-    let pid = running.iter().map(|one| one.status().pid).find(|pid| *pid > 0).unwrap_or(0);
+    let pid = running.iter().map(|one| one.pid()).find(|pid| *pid > 0).unwrap_or(0);
     let linux = v1::LinuxPodSandboxStats {
         cpu: group.and_then(|group| cpu(shared, pod.id(), group, pod.created_at())),
         memory: group.zip(memory.as_ref()).map(|(group, memory)| of_memory(group, memory)),
@@ -123,7 +122,7 @@ pub(crate) fn pod(
 
 fn processes(shared: &Shared, running: &[Arc<Container>]) -> v1::ProcessUsage {
     let groups = running.iter().filter_map(|one| shared.group(one));
-    let count: usize = groups.filter_map(|group| group.processes()).map(|pids| pids.len()).sum();
+    let count: usize = groups.filter_map(|group| group.process_count()).sum();
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     v1::ProcessUsage { timestamp: now(), process_count: value(count) }
 }

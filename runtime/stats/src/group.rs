@@ -1,10 +1,8 @@
 //! What a control group counts: only the files that are told, because each costs microseconds.
 
-use crate::pressure;
+use crate::{files, pressure};
 use cgroup::{Cgroup, Driver, Request, Version};
 use cri_api::v1::PsiStats;
-use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Nanoseconds of a tick of `cpuacct.stat`: `USER_HZ` is 100 on every architecture.
@@ -13,11 +11,21 @@ const TICK: u64 = 10_000_000;
 /// A v1 limit at or above this is none: the kernel rounds its largest number to pages.
 const UNLIMITED: u64 = 1 << 62;
 
-/// The directories of a group, by what they count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The directories of a group.
+#[derive(Debug, Default)]
 pub(crate) struct Group {
-    v1: HashMap<String, PathBuf>,
+    v1: V1,
     v2: Option<PathBuf>,
+}
+
+/// Those of v1, by what they count.
+#[derive(Debug, Default)]
+struct V1 {
+    cpu: Option<PathBuf>,
+    cpuacct: Option<PathBuf>,
+    memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    blkio: Option<PathBuf>,
 }
 
 /// Processor time, in nanoseconds.
@@ -41,21 +49,31 @@ pub(crate) struct Throttled {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
     pub(crate) usage: u64,
-    /// Most that was ever used, where the kernel keeps it.
-    pub(crate) peak: Option<u64>,
     pub(crate) limit: Option<u64>,
-    /// How often the limit was met.
-    pub(crate) failures: u64,
     pub(crate) rss: u64,
     pub(crate) cache: u64,
     pub(crate) mapped: u64,
-    pub(crate) kernel: u64,
     pub(crate) active_file: u64,
     pub(crate) inactive_file: u64,
     pub(crate) faults: u64,
     pub(crate) major_faults: u64,
     pub(crate) swap: Option<u64>,
     pub(crate) swap_limit: Option<u64>,
+    /// That of the kernel, where it is told with the others.
+    kernel: Option<u64>,
+}
+
+/// What metrics tell beyond that.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Peaks {
+    /// Most that was ever used, in bytes, where the kernel keeps it.
+    pub(crate) peak: Option<u64>,
+    /// How often the limit was met.
+    pub(crate) failures: u64,
+    /// How often the kernel killed a process for want of memory.
+    pub(crate) oom_kills: Option<u64>,
+    /// Memory of the kernel, in bytes.
+    pub(crate) kernel: u64,
 }
 
 impl Memory {
@@ -87,148 +105,217 @@ impl Group {
                 Version::V2 => group.v2 = Some(place.dir()),
                 Version::V1 => {
                     let dir = place.dir();
-                    group.v1.extend(place.controllers.iter().map(|c| (c.clone(), dir.clone())));
+                    for controller in &place.controllers {
+                        group.v1.put(controller, &dir);
+                    }
                 }
             }
         }
         Some(group)
     }
 
-    fn v1(&self, controller: &str, file: &str) -> Option<String> {
-        read(self.v1.get(controller)?, file)
+    /// Processor time used, in nanoseconds.
+    pub(crate) fn cpu_total(&self) -> Option<u64> {
+        let v1 = file(self.v1.cpuacct.as_deref(), "cpuacct.usage", number);
+        v1.or_else(|| {
+            let [total] = file(self.v2.as_deref(), "cpu.stat", |text| pick(text, ["usage_usec"]))?;
+            Some(total?.saturating_mul(1000))
+        })
     }
 
-    fn v2(&self, file: &str) -> Option<String> {
-        read(self.v2.as_ref()?, file)
-    }
-
-    pub(crate) fn cpu(&self) -> Option<Cpu> {
-        if let Some(total) = self.v1("cpuacct", "cpuacct.usage") {
-            let stat = self.v1("cpuacct", "cpuacct.stat")?;
-            let ticks = pairs(&stat);
-            let time = |name: &str| of(&ticks, name).saturating_mul(TICK);
-            return Some(Cpu {
-                total: number(&total)?,
-                user: time("user"),
-                system: time("system"),
-            });
+    /// Processor time, and what a limit cut of it.
+    pub(crate) fn cpu(&self) -> (Option<Cpu>, Option<Throttled>) {
+        let (cpu, throttled) = (self.cpu_v1(), self.throttled_v1());
+        if cpu.is_some() && throttled.is_some() {
+            return (cpu, throttled);
         }
-        let stat = self.v2("cpu.stat")?;
-        let all = pairs(&stat);
-        let nano = |name: &str| of(&all, name).saturating_mul(1000);
-        let (total, user, system) = (nano("usage_usec"), nano("user_usec"), nano("system_usec"));
+        let (other, others) = self.cpu_v2().unzip();
+        (cpu.or(other), throttled.or(others))
+    }
+
+    fn cpu_v1(&self) -> Option<Cpu> {
+        let dir = self.v1.cpuacct.as_deref();
+        let total = file(dir, "cpuacct.usage", number)?;
+        let ticks = file(dir, "cpuacct.stat", |text| pick(text, ["user", "system"]))?;
+        let [user, system] = ticks.map(|ticks| ticks.unwrap_or(0).saturating_mul(TICK));
         Some(Cpu { total, user, system })
     }
 
-    pub(crate) fn throttled(&self) -> Option<Throttled> {
-        let (text, factor, time) = match self.v1("cpu", "cpu.stat") {
-            Some(text) => (text, 1, "throttled_time"),
-            None => (self.v2("cpu.stat")?, 1000, "throttled_usec"),
-        };
-        let all = pairs(&text);
-        let (periods, throttled) = (of(&all, "nr_periods"), of(&all, "nr_throttled"));
-        Some(Throttled { periods, throttled, time: of(&all, time).saturating_mul(factor) })
+    fn throttled_v1(&self) -> Option<Throttled> {
+        let names = ["nr_periods", "nr_throttled", "throttled_time"];
+        let all = file(self.v1.cpu.as_deref(), "cpu.stat", |text| pick(text, names))?;
+        let [periods, throttled, time] = all.map(Option::unwrap_or_default);
+        Some(Throttled { periods, throttled, time })
+    }
+
+    fn cpu_v2(&self) -> Option<(Cpu, Throttled)> {
+        let times = ["usage_usec", "user_usec", "system_usec"];
+        let cuts = ["nr_periods", "nr_throttled", "throttled_usec"];
+        let look = |text: &str| Some((pick(text, times)?, pick(text, cuts)?));
+        let (times, cuts) = file(self.v2.as_deref(), "cpu.stat", look)?;
+        let nano = |micro: u64| micro.saturating_mul(1000);
+        let [total, user, system] = times.map(|time| nano(time.unwrap_or(0)));
+        let [periods, throttled, time] = cuts.map(Option::unwrap_or_default);
+        Some((Cpu { total, user, system }, Throttled { periods, throttled, time: nano(time) }))
     }
 
     pub(crate) fn memory(&self) -> Option<Memory> {
-        match self.v1("memory", "memory.usage_in_bytes") {
-            Some(usage) => self.memory_v1(number(&usage)?),
+        match file(self.v1.memory.as_deref(), "memory.usage_in_bytes", number) {
+            Some(usage) => self.memory_v1(usage),
             None => self.memory_v2(),
         }
     }
 
     fn memory_v1(&self, usage: u64) -> Option<Memory> {
-        let stat = self.v1("memory", "memory.stat")?;
-        let all = pairs(&stat);
-        let get = |name: &str| of(&all, name);
-        let one = |file: &str| self.v1("memory", file).and_then(|text| number(&text));
-        let limited = |limit: u64| (limit < UNLIMITED).then_some(limit);
+        let names = [
+            "hierarchical_memory_limit",
+            "hierarchical_memsw_limit",
+            "total_cache",
+            "total_rss",
+            "total_mapped_file",
+            "total_swap",
+            "total_pgfault",
+            "total_pgmajfault",
+            "total_inactive_file",
+            "total_active_file",
+        ];
+        let all = file(self.v1.memory.as_deref(), "memory.stat", |text| pick(text, names))?;
+        let [limit, swap_limit, cache, rss, mapped, swap, faults, major, inactive, active] = all;
+        let limited = |limit: &u64| *limit < UNLIMITED;
         Some(Memory {
             usage,
-            peak: one("memory.max_usage_in_bytes"),
-            limit: limited(get("hierarchical_memory_limit")),
-            failures: one("memory.failcnt").unwrap_or(0),
-            rss: get("total_rss"),
-            cache: get("total_cache"),
-            mapped: get("total_mapped_file"),
-            kernel: one("memory.kmem.usage_in_bytes").unwrap_or(0),
-            active_file: get("total_active_file"),
-            inactive_file: get("total_inactive_file"),
-            faults: get("total_pgfault"),
-            major_faults: get("total_pgmajfault"),
-            swap: all.get("total_swap").copied(),
-            swap_limit: all.get("hierarchical_memsw_limit").copied().and_then(limited),
+            limit: limit.filter(limited),
+            rss: rss.unwrap_or(0),
+            cache: cache.unwrap_or(0),
+            mapped: mapped.unwrap_or(0),
+            active_file: active.unwrap_or(0),
+            inactive_file: inactive.unwrap_or(0),
+            faults: faults.unwrap_or(0),
+            major_faults: major.unwrap_or(0),
+            swap,
+            swap_limit: swap_limit.filter(limited),
+            kernel: None,
         })
     }
 
     fn memory_v2(&self) -> Option<Memory> {
-        let usage = number(&self.v2("memory.current")?)?;
-        let stat = self.v2("memory.stat")?;
-        let all = pairs(&stat);
-        let get = |name: &str| of(&all, name);
-        let one = |file: &str| self.v2(file).and_then(|text| number(&text));
-        let events = self.v2("memory.events").unwrap_or_default();
-        let events = pairs(&events);
+        let dir = self.v2.as_deref();
+        let usage = file(dir, "memory.current", number)?;
+        let names = [
+            "anon",
+            "file",
+            "kernel",
+            "file_mapped",
+            "inactive_file",
+            "active_file",
+            "pgfault",
+            "pgmajfault",
+        ];
+        let all = file(dir, "memory.stat", |text| pick(text, names))?;
+        let [rss, cache, kernel, mapped, inactive, active, faults, major] = all;
         Some(Memory {
             usage,
-            peak: one("memory.peak"),
-            limit: one("memory.max"),
-            failures: of(&events, "max"),
-            rss: get("anon"),
-            cache: get("file"),
-            mapped: get("file_mapped"),
-            kernel: get("kernel"),
-            active_file: get("active_file"),
-            inactive_file: get("inactive_file"),
-            faults: get("pgfault"),
-            major_faults: get("pgmajfault"),
-            swap: one("memory.swap.current"),
-            swap_limit: one("memory.swap.max"),
+            limit: file(dir, "memory.max", number),
+            rss: rss.unwrap_or(0),
+            cache: cache.unwrap_or(0),
+            mapped: mapped.unwrap_or(0),
+            active_file: active.unwrap_or(0),
+            inactive_file: inactive.unwrap_or(0),
+            faults: faults.unwrap_or(0),
+            major_faults: major.unwrap_or(0),
+            swap: file(dir, "memory.swap.current", number),
+            swap_limit: file(dir, "memory.swap.max", number),
+            kernel: Some(kernel.unwrap_or(0)),
         })
+    }
+
+    /// What there is beside `memory`, which was just read.
+    pub(crate) fn peaks(&self, memory: &Memory) -> Peaks {
+        if let Some(kernel) = memory.kernel {
+            let dir = self.v2.as_deref();
+            let events = file(dir, "memory.events", |text| pick(text, ["max", "oom_kill"]));
+            let [failures, oom_kills] = events.unwrap_or_default();
+            let peak = file(dir, "memory.peak", number);
+            return Peaks { peak, failures: failures.unwrap_or(0), oom_kills, kernel };
+        }
+        let dir = self.v1.memory.as_deref();
+        let oom = file(dir, "memory.oom_control", |text| pick(text, ["oom_kill"]));
+        Peaks {
+            peak: file(dir, "memory.max_usage_in_bytes", number),
+            failures: file(dir, "memory.failcnt", number).unwrap_or(0),
+            oom_kills: oom.and_then(|[kills]| kills),
+            kernel: file(dir, "memory.kmem.usage_in_bytes", number).unwrap_or(0),
+        }
     }
 
     /// Tasks of the group, and how many there may be.
     pub(crate) fn threads(&self) -> Option<(u64, Option<u64>)> {
-        let read = |file| self.v1("pids", file).or_else(|| self.v2(file));
-        Some((number(&read("pids.current")?)?, read("pids.max").and_then(|text| number(&text))))
+        let of = |dir: Option<&Path>| {
+            Some((file(dir, "pids.current", number)?, file(dir, "pids.max", number)))
+        };
+        of(self.v1.pids.as_deref()).or_else(|| of(self.v2.as_deref()))
+    }
+
+    /// What `look` makes of the list of the group's own processes.
+    fn procs<T>(&self, look: impl Fn(&str) -> T) -> Option<T> {
+        let V1 { pids, memory, cpu, .. } = &self.v1;
+        let mut dirs = [pids, memory, cpu, &self.v2].into_iter().flatten();
+        dirs.find_map(|dir| files::list(&dir.join("cgroup.procs"), |text| Some(look(text))))
     }
 
     /// Processes of the group itself.
     pub(crate) fn processes(&self) -> Option<Vec<u32>> {
-        let named = ["pids", "memory", "cpu"].iter().find_map(|c| self.v1(c, "cgroup.procs"));
-        let text = named.or_else(|| self.v2("cgroup.procs"))?;
-        Some(text.lines().filter_map(|line| line.parse().ok()).collect())
+        self.procs(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
-    /// How often the kernel killed a process for want of memory.
-    pub(crate) fn oom_kills(&self) -> Option<u64> {
-        let text = self.v1("memory", "memory.oom_control").or_else(|| self.v2("memory.events"))?;
-        Some(of(&pairs(&text), "oom_kill"))
+    /// How many they are.
+    pub(crate) fn process_count(&self) -> Option<usize> {
+        self.procs(|text| text.lines().count())
     }
 
     /// Stalls by `cpu`, `memory` or `io`; only v2 counts them.
     pub(crate) fn pressure(&self, resource: &str) -> Option<PsiStats> {
-        pressure::parse(&self.v2(&format!("{resource}.pressure"))?)
+        let dir = self.v2.as_deref()?;
+        files::record(&dir.join(format!("{resource}.pressure")), pressure::parse)
     }
 
     pub(crate) fn devices(&self) -> Vec<Device> {
-        if let Some(text) = self.v2("io.stat").filter(|_| !self.v1.contains_key("blkio")) {
-            return text.lines().filter_map(device_v2).collect();
-        }
         let mut all = Vec::new();
-        let bytes = self.v1("blkio", "blkio.throttle.io_service_bytes_recursive");
-        let calls = self.v1("blkio", "blkio.throttle.io_serviced_recursive");
-        devices_v1(&bytes.unwrap_or_default(), &mut all, |one| {
+        let Some(dir) = self.v1.blkio.as_deref() else {
+            let look = |text: &str| Some(text.lines().filter_map(device_v2).collect());
+            return file(self.v2.as_deref(), "io.stat", look).unwrap_or_default();
+        };
+        let mut read = |name: &str, fields: fn(&mut Device) -> [&mut u64; 2]| {
+            file(Some(dir), name, |text| Some(devices_v1(text, &mut all, fields)))
+        };
+        // A kernel that does not count them has neither file.
+        let _bytes = read("blkio.throttle.io_service_bytes_recursive", |one| {
             [&mut one.read_bytes, &mut one.write_bytes]
         });
-        devices_v1(&calls.unwrap_or_default(), &mut all, |one| [&mut one.reads, &mut one.writes]);
+        let _calls = read("blkio.throttle.io_serviced_recursive", |one| {
+            [&mut one.reads, &mut one.writes]
+        });
         all
     }
 }
 
-/// A file of a group; none where the kernel or the group lacks it.
-fn read(dir: &Path, file: &str) -> Option<String> {
-    fs::read_to_string(dir.join(file)).ok()
+impl V1 {
+    fn put(&mut self, controller: &str, dir: &Path) {
+        let place = match controller {
+            "cpu" => &mut self.cpu,
+            "cpuacct" => &mut self.cpuacct,
+            "memory" => &mut self.memory,
+            "pids" => &mut self.pids,
+            "blkio" => &mut self.blkio,
+            _ => return,
+        };
+        *place = Some(dir.to_owned());
+    }
+}
+
+/// What `look` makes of a file of a group; none where the kernel or the group lacks it.
+fn file<T>(dir: Option<&Path>, name: &str, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    files::record(&dir?.join(name), look)
 }
 
 /// A number; none for `max`.
@@ -236,16 +323,16 @@ fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-fn pairs(text: &str) -> HashMap<&str, u64> {
-    let pair = |line: &'_ str| -> Option<(usize, u64)> {
-        let space = line.find(' ')?;
-        Some((space, line[space + 1..].trim().parse().ok()?))
-    };
-    text.lines().filter_map(|line| pair(line).map(|(end, value)| (&line[..end], value))).collect()
-}
-
-fn of(all: &HashMap<&str, u64>, name: &str) -> u64 {
-    all.get(name).copied().unwrap_or(0)
+/// The numbers of `names`, in a text whose lines are a name and a number each.
+#[expect(clippy::unnecessary_wraps, reason = "what is made of a file may always be nothing")]
+fn pick<const N: usize>(text: &str, names: [&str; N]) -> Option<[Option<u64>; N]> {
+    let mut found = [None; N];
+    for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
+            found[at] = number(value);
+        }
+    }
+    Some(found)
 }
 
 fn device(text: &str) -> Option<(u32, u32)> {
@@ -311,8 +398,9 @@ mod tests {
 
     #[test]
     fn lines_are_names_and_numbers() {
-        let all = pairs("total_rss 4096\nbroken\nmax max\ntotal_cache 1\n");
-        assert_eq!((of(&all, "total_rss"), of(&all, "total_cache"), of(&all, "max")), (4096, 1, 0));
+        let text = "total_rss 4096\nbroken\nmax max\ntotal_cache 1\nrss 7\n";
+        let names = ["total_rss", "total_cache", "max", "absent", "broken"];
+        assert_eq!(pick(text, names), Some([Some(4096), Some(1), None, None, None]));
     }
 
     #[test]
@@ -340,13 +428,15 @@ mod tests {
                 break;
             }
         }
-        let (memory, cpu) = (group.memory().unwrap(), group.cpu().unwrap());
+        let (memory, cpu) = (group.memory().unwrap(), group.cpu().0.unwrap());
+        let (peaks, total) = (group.peaks(&memory), group.cpu_total().unwrap());
         let (threads, processes) = (group.threads().unwrap(), group.processes().unwrap());
         busy.kill().unwrap();
         busy.wait().unwrap();
         drop(made);
         assert!(memory.usage > 0 && memory.working_set() <= memory.usage, "{memory:?}");
-        assert!(cpu.total > 10_000_000, "{cpu:?}");
+        assert!(cpu.total > 10_000_000 && total >= cpu.total, "{cpu:?}");
+        assert!(peaks.peak.is_none_or(|peak| peak > 0) && peaks.oom_kills == Some(0), "{peaks:?}");
         assert_eq!((threads.0, processes), (1, vec![busy.id()]));
         assert!(group.memory().is_none(), "it is gone");
     }

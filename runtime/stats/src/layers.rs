@@ -15,6 +15,9 @@ const FRESH: Duration = Duration::from_secs(10);
 /// cost the node the less often.
 const SHARE: u32 = 50;
 
+/// How long measuring waits once it is wanted: the call that wants it is answered first.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Layers that may wait to be measured.
 const WAITING: usize = 4096;
 
@@ -55,8 +58,13 @@ impl Layers {
         let results = known.clone();
         let measuring =
             std::thread::Builder::new().name("layer-sizes".to_owned()).spawn(move || {
-                while let Some((container, name)) = asked.blocking_recv() {
-                    measure(&images, &results, container, &name);
+                while let Some(first) = asked.blocking_recv() {
+                    std::thread::sleep(PAUSE);
+                    let mut next = Some(first);
+                    while let Some((container, name)) = next {
+                        measure(&images, &results, container, &name);
+                        next = asked.try_recv().ok();
+                    }
                 }
             });
         if let Err(e) = measuring {

@@ -7,7 +7,9 @@
 //! What cannot be read is left out of the answer, never told as zero: a container may end between
 //! two reads.
 
+mod call;
 mod describe;
+mod files;
 mod group;
 mod layers;
 mod metrics;

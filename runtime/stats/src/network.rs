@@ -5,8 +5,8 @@
 
 use netns::Netns;
 use sandbox::Sandbox;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use crate::files;
+use rustix::fs::stat;
 use std::path::Path;
 
 /// Counters of one interface.
@@ -29,22 +29,23 @@ pub(crate) struct Counters {
 /// The interfaces of a pod, without its loopback; none for pods on the node's network. `pid` is a
 /// process of the pod, or 0.
 pub(crate) fn interfaces(pod: &Sandbox, pid: i32) -> Option<Vec<Interface>> {
-    let space = pod.network().netns.clone()?;
+    let network = pod.network();
+    let space = network.netns.as_deref()?;
+    let read = |path: &str| files::list(Path::new(path), |text| Some(parse(text)));
     if pid > 0
-        && is_in(pid, &space)
-        && let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/dev"))
+        && is_in(pid, space)
+        && let Some(all) = read(&format!("/proc/{pid}/net/dev"))
     {
-        return Some(parse(&text));
+        return Some(all);
     }
-    let space = Netns::open(&space).ok()?;
-    let text = space.run(|| fs::read_to_string("/proc/thread-self/net/dev")).ok()?.ok()?;
-    Some(parse(&text))
+    let space = Netns::open(space).ok()?;
+    space.run(|| read("/proc/thread-self/net/dev")).ok()?
 }
 
 fn is_in(pid: i32, space: &Path) -> bool {
-    let own = fs::metadata(format!("/proc/{pid}/ns/net"));
-    let (Ok(own), Ok(pods)) = (own, fs::metadata(space)) else { return false };
-    (own.dev(), own.ino()) == (pods.dev(), pods.ino())
+    let own = stat(format!("/proc/{pid}/ns/net"));
+    let (Ok(own), Ok(pods)) = (own, stat(space)) else { return false };
+    (own.st_dev, own.st_ino) == (pods.st_dev, pods.st_ino)
 }
 
 /// Lines after two of headings: `eth0: bytes packets errs drop fifo frame compressed multicast`, and

@@ -18,7 +18,14 @@ struct Sample {
 
 /// The last sample of each group.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(Mutex<HashMap<String, Sample>>);
+pub(crate) struct Rates(Mutex<Samples>);
+
+#[derive(Debug, Default)]
+struct Samples {
+    by_group: HashMap<String, Sample>,
+    /// When it was last looked which of them are old.
+    looked: i64,
+}
 
 impl Rates {
     /// Nanoseconds of processor time per second, between this sample and the one before; for the
@@ -26,7 +33,7 @@ impl Rates {
     pub(crate) fn of(&self, id: &str, (at, used): (i64, u64), begun: i64) -> Option<u64> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = Sample { at: begun, used: 0, rate: None };
-        let before = all.get(id).copied().unwrap_or(first);
+        let before = all.by_group.get(id).copied().unwrap_or(first);
         let passed = at - before.at;
         if before.at <= 0 || passed < NEAR {
             return before.rate;
@@ -34,8 +41,15 @@ impl Rates {
         let spent = used.saturating_sub(before.used);
         let rate = i128::from(spent) * 1_000_000_000 / i128::from(passed);
         let rate = u64::try_from(rate).ok();
-        all.retain(|_, sample| at - sample.at < OLD);
-        all.insert(id.to_owned(), Sample { at, used, rate });
+        if at - all.looked > OLD / 10 {
+            all.looked = at;
+            all.by_group.retain(|_, sample| at - sample.at < OLD);
+        }
+        let sample = Sample { at, used, rate };
+        match all.by_group.get_mut(id) {
+            Some(known) => *known = sample,
+            None => drop(all.by_group.insert(id.to_owned(), sample)),
+        }
         rate
     }
 }
@@ -68,6 +82,6 @@ mod tests {
         let rates = Rates::default();
         rates.of("a", (100 * SECOND, 5), SECOND);
         rates.of("b", (800 * SECOND, 5), SECOND);
-        assert_eq!(rates.0.lock().unwrap().len(), 1);
+        assert_eq!(rates.0.lock().unwrap().by_group.len(), 1);
     }
 }

@@ -1,19 +1,18 @@
 //! What is asked for.
 
+use crate::call::Call;
 use crate::group::Group;
 use crate::layers::Layers;
 use crate::rate::Rates;
 use crate::{describe, metrics};
 use ::container::{Container, Containers};
-use cri_api::v1::{
-    ContainerState, ContainerStats, MetricDescriptor, PodSandboxMetrics, PodSandboxStats,
-};
+use cri_api::v1::{ContainerState, ContainerStats, MetricDescriptor, PodSandboxStats};
 use sandbox::{Error, Kind, Result, Sandbox};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Groups whose directories are remembered; more than a node has.
-const REMEMBERED: usize = 8192;
+/// Groups whose directories are remembered before it is looked which of them are gone.
+const REMEMBERED: usize = 256;
 
 /// Threads that one call may use.
 const THREADS: usize = 4;
@@ -32,7 +31,15 @@ pub(crate) struct Shared {
     pub(crate) containers: Containers,
     pub(crate) layers: Layers,
     pub(crate) rates: Rates,
-    groups: Mutex<HashMap<String, Group>>,
+    groups: Mutex<Groups>,
+}
+
+/// The directories of groups, by pod or container.
+#[derive(Debug, Default)]
+struct Groups {
+    by_id: HashMap<String, Arc<Group>>,
+    /// How many there may be before those that are gone are forgotten.
+    room: usize,
 }
 
 /// Whether there are figures of a container: it runs.
@@ -71,14 +78,15 @@ impl Stats {
         .await
     }
 
-    /// All metrics of pods and their containers.
+    /// All metrics of pods and their containers, each pod as the bytes of a
+    /// [`PodSandboxMetrics`](cri_api::v1::PodSandboxMetrics): they are many, and nobody here looks at them.
     ///
     /// # Errors
     /// [`Kind::Internal`] when the work ends without an answer.
-    pub async fn metrics(&self, all: Vec<Arc<Sandbox>>) -> Result<Vec<PodSandboxMetrics>> {
+    pub async fn metrics(&self, all: Vec<Arc<Sandbox>>) -> Result<Vec<Vec<u8>>> {
         self.blocking(move |shared| {
-            let by_pod = shared.by_pod();
-            side_by_side(&all, |pod| metrics::pod(shared, pod, of(&by_pod, pod)))
+            let (by_pod, call) = (shared.by_pod(), Call::new(shared));
+            side_by_side(&all, |pod| metrics::pod(&call, pod, of(&by_pod, pod)))
         })
         .await
     }
@@ -145,12 +153,12 @@ impl Shared {
     }
 
     /// The control group of a container.
-    pub(crate) fn group(&self, container: &Container) -> Option<Group> {
+    pub(crate) fn group(&self, container: &Container) -> Option<Arc<Group>> {
         self.known(container.id(), container.cgroups_path(), container.cgroup_driver())
     }
 
     /// The control group that a pod's containers are below.
-    pub(crate) fn group_of_pod(&self, pod: &Sandbox) -> Option<Group> {
+    pub(crate) fn group_of_pod(&self, pod: &Sandbox) -> Option<Arc<Group>> {
         let parent = pod.cgroup_parent();
         // Containers right below the root have no group in common.
         if parent.trim_matches('/').is_empty() {
@@ -159,16 +167,19 @@ impl Shared {
         self.known(pod.id(), parent, pod.cgroup_driver())
     }
 
-    fn known(&self, id: &str, path: &str, driver: cgroup::Driver) -> Option<Group> {
+    fn known(&self, id: &str, path: &str, driver: cgroup::Driver) -> Option<Arc<Group>> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(group) = groups.get(id) {
+        if let Some(group) = groups.by_id.get(id) {
             return Some(group.clone());
         }
-        let group = Group::find(id, path, driver)?;
-        if groups.len() >= REMEMBERED {
-            groups.clear();
+        let group = Arc::new(Group::find(id, path, driver)?);
+        if groups.by_id.len() >= groups.room {
+            let pods = self.containers.pods();
+            let is_there = |id: &str| self.containers.get(id).is_ok() || pods.get(id).is_ok();
+            groups.by_id.retain(|id, _| is_there(id));
+            groups.room = REMEMBERED.max(2 * groups.by_id.len());
         }
-        groups.insert(id.to_owned(), group.clone());
+        groups.by_id.insert(id.to_owned(), group.clone());
         Some(group)
     }
 }

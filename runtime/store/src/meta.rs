@@ -6,6 +6,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransac
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 /// Memory for pages, in bytes: a database of thousands of images has a few megabytes.
@@ -63,6 +64,7 @@ pub(crate) struct Meta {
     database: RwLock<Option<Database>>,
     /// One repair at a time.
     repairing: Mutex<()>,
+    images_version: AtomicU64,
 }
 
 impl std::fmt::Debug for Meta {
@@ -75,7 +77,8 @@ impl Meta {
     /// Opens the database of `dirs`, or makes one from the images' records.
     pub(crate) fn open(dirs: Dirs, suspicious: bool) -> Result<Meta> {
         let database = RwLock::new(None);
-        let meta = Meta { dirs, database, repairing: Mutex::new(()) };
+        let (repairing, images_version) = (Mutex::new(()), AtomicU64::new(0));
+        let meta = Meta { dirs, database, repairing, images_version };
         match meta.open_database(suspicious) {
             Ok(database) => meta.put(database),
             Err(fail) => meta.repair(&fail)?,
@@ -105,6 +108,16 @@ impl Meta {
 
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`crate::Store::images_version`].
+    pub(crate) fn images_version(&self) -> u64 {
+        self.images_version.load(Ordering::Acquire)
+    }
+
+    /// For who has changed images.
+    pub(crate) fn images_changed(&self) {
+        self.images_version.fetch_add(1, Ordering::Release);
     }
 
     /// Reads in one transaction.
@@ -189,6 +202,7 @@ impl Meta {
         });
         filled.map_err(|fail| self.failed(fail))?;
         *slot = Some(database);
+        self.images_changed();
         Ok(())
     }
 

@@ -41,6 +41,19 @@ pub(crate) struct State {
     pub(crate) pending_layers: HashMap<String, Space>,
 }
 
+/// Held by who changes images. Once it is dropped, what was read of them before does not count any
+/// more, also where the change failed: how far it came is not known.
+pub(crate) struct Changing<'a> {
+    meta: &'a Meta,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.meta.images_changed();
+    }
+}
+
 impl Store {
     /// Opens the store below `root` and makes it if it is not there. `holder` is who is named to
     /// another process that finds the store locked, like `podloom image pull`.
@@ -74,6 +87,13 @@ impl Store {
         Ok(Store { inner: Arc::new(inner) })
     }
 
+    /// Another number after each change of images or their names, by when whoever changed them is told.
+    /// What was read of them after it was looked at is true as long as it stays.
+    #[must_use]
+    pub fn images_version(&self) -> u64 {
+        self.inner.meta.images_version()
+    }
+
     /// The store's directory.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -87,7 +107,8 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn changing(&self) -> Changing<'_> {
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        Changing { meta: &self.meta, _alone: alone }
     }
 }

@@ -5,10 +5,10 @@ use container::Container;
 use cri_api::v1;
 use std::os::unix::ffi::OsStrExt;
 
-/// A container in a list.
-pub(crate) fn container_item(container: &Container, images: &ImageService) -> v1::Container {
+/// A container in a list, `image` being what it was made of, if that is there.
+pub(crate) fn container_item(container: &Container, image: Option<&Summary>) -> v1::Container {
     let config = container.config();
-    let named = Named::of(container, images);
+    let named = Named::of(container, image);
     v1::Container {
         id: container.id().to_owned(),
         pod_sandbox_id: container.sandbox_id().to_owned(),
@@ -18,7 +18,7 @@ pub(crate) fn container_item(container: &Container, images: &ImageService) -> v1
         state: container.state() as i32,
         created_at: container.created_at(),
         labels: config.labels.clone(),
-        annotations: container.status().annotations.into_iter().collect(),
+        annotations: container.annotations(),
         image_id: container.image_id().to_owned(),
     }
 }
@@ -30,7 +30,9 @@ pub(crate) fn container_status(
 ) -> v1::ContainerStatus {
     let config = container.config();
     let status = container.status();
-    let named = Named::of(container, images);
+    // A store that fails leaves what was asked for, as an image does that was removed.
+    let image = images.by_id(container.image_id()).ok().flatten();
+    let named = Named::of(container, image.as_deref());
     let log_path = container.log_path().map(|path| path.as_os_str().as_bytes());
     v1::ContainerStatus {
         id: container.id().to_owned(),
@@ -63,15 +65,13 @@ struct Named {
 }
 
 impl Named {
-    fn of(container: &Container, images: &ImageService) -> Named {
+    fn of(container: &Container, image: Option<&Summary>) -> Named {
         let mut spec = container.config().image.clone().unwrap_or_default();
-        let id = container.image_id();
-        // An image that was removed, or a store that fails, leaves what was asked for.
-        let Ok(Some(image)) = images.get(id) else {
-            return Named { spec, reference: id.to_owned() };
+        let Some(image) = image else {
+            return Named { spec, reference: container.image_id().to_owned() };
         };
-        let reference = digest_name(&image, &spec);
-        if let Some(tag) = tag(&image, &spec) {
+        let reference = digest_name(image, &spec);
+        if let Some(tag) = tag(image, &spec) {
             spec.image = tag.to_owned();
         }
         spec.image_ref.clone_from(&reference);
@@ -88,13 +88,12 @@ fn tag<'a>(image: &'a Summary, spec: &v1::ImageSpec) -> Option<&'a str> {
 
 /// The name with a digest, of the repository that was asked for where there is a choice.
 fn digest_name(image: &Summary, spec: &v1::ImageSpec) -> String {
-    let repository = |name: &str| name.split(['@']).next().unwrap_or(name).to_owned();
     let asked = [&spec.user_specified_image, &spec.image];
     let fits = |name: &&String| {
-        let own = repository(name);
+        let own = name.split('@').next().unwrap_or(name);
         asked.iter().any(|asked| {
             asked
-                .strip_prefix(&own)
+                .strip_prefix(own)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@']))
         })
     };

@@ -1,7 +1,7 @@
 //! What `verbose` tells: JSON by the key `info`, under which clients look for `pid` and the like.
 
 use container::Container;
-use sandbox::{Namespaces, Pid, Sandbox};
+use sandbox::{Attached, Namespaces, Pid, Sandbox};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,11 +18,11 @@ fn info(shown: &Value) -> HashMap<String, String> {
 pub(crate) fn pod_info(pod: &Sandbox) -> HashMap<String, String> {
     let network = pod.network();
     let shim = pod.shim().map(|shim| json!({ "pid": shim.about().pid, "dir": shim.dir() }));
-    let attachments: Vec<Value> = network
-        .attachments
-        .iter()
-        .map(|one| json!({ "network": one.network, "interface": one.ifname, "result": one.result }))
-        .collect();
+    let attachment = |one: &Attached| {
+        let result: Value = serde_json::from_str(&one.result).unwrap_or_default();
+        json!({ "network": one.network, "interface": one.ifname, "result": result })
+    };
+    let attachments: Vec<Value> = network.attachments.iter().map(attachment).collect();
     info(&json!({
         "sandboxID": pod.id(),
         "state": format!("{:?}", pod.state()),

@@ -2,13 +2,11 @@
 
 use crate::filter;
 use crate::node::Cri;
+use crate::spliced::Spliced;
 use crate::status::Result;
-use cri_api::v1::{ListPodSandboxMetricsRequest, ListPodSandboxMetricsResponse};
+use cri_api::v1::ListPodSandboxMetricsRequest;
 
-pub(super) async fn serve(
-    cri: &Cri,
-    _request: ListPodSandboxMetricsRequest,
-) -> Result<ListPodSandboxMetricsResponse> {
+pub(crate) async fn serve(cri: &Cri, _request: ListPodSandboxMetricsRequest) -> Result<Spliced> {
     let found = filter::pods_of_stats(cri.pods().list(), None);
-    Ok(ListPodSandboxMetricsResponse { pod_metrics: cri.stats().metrics(found).await? })
+    Ok(Spliced { items: cri.stats().metrics(found).await? })
 }

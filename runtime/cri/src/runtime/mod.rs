@@ -12,7 +12,7 @@ mod list_container_stats;
 mod list_containers;
 mod list_metric_descriptors;
 mod list_pod_sandbox;
-mod list_pod_sandbox_metrics;
+pub(crate) mod list_pod_sandbox_metrics;
 mod list_pod_sandbox_stats;
 mod pod_sandbox_stats;
 mod pod_sandbox_status;
@@ -28,7 +28,7 @@ mod stop_container;
 mod stop_pod_sandbox;
 mod stream_container_stats;
 mod stream_containers;
-mod stream_pod_sandbox_metrics;
+pub(crate) mod stream_pod_sandbox_metrics;
 mod stream_pod_sandbox_stats;
 mod stream_pod_sandboxes;
 mod update_container_resources;
@@ -40,6 +40,7 @@ use crate::node::Cri;
 use crate::streams::Chunks;
 use cri_api::v1;
 use cri_api::v1::runtime_service_server::RuntimeService;
+use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -220,7 +221,9 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        self.call("ListPodSandboxMetrics", request, list_pod_sandbox_metrics::serve).await
+        let spliced = self.call("ListPodSandboxMetrics", request, list_pod_sandbox_metrics::serve);
+        let spliced = spliced.await?.into_inner();
+        Ok(Response::new(spliced.as_message()?))
     }
 
     async fn runtime_config(
@@ -279,7 +282,11 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        self.call("StreamPodSandboxMetrics", request, stream_pod_sandbox_metrics::serve).await
+        let serve = stream_pod_sandbox_metrics::serve;
+        let stream = self.call("StreamPodSandboxMetrics", request, serve).await?;
+        Ok(stream.map(|pieces| -> Self::StreamPodSandboxMetricsStream {
+            Box::pin(pieces.map(|piece| piece.and_then(|spliced| spliced.as_message())))
+        }))
     }
 
     type GetContainerEventsStream = Chunks<v1::ContainerEventResponse>;

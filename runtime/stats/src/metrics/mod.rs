@@ -1,51 +1,17 @@
 //! Metrics by the names that cAdvisor gave them, for `ListPodSandboxMetrics`.
 
+mod collected;
 mod table;
 mod values;
 
 use crate::network;
-use crate::service::Shared;
+use crate::call::Call;
 use ::container::Container;
-use cri_api::v1::{ContainerMetrics, Metric, MetricDescriptor, PodSandboxMetrics};
+use collected::Collected;
+use cri_api::v1::MetricDescriptor;
 use sandbox::Sandbox;
 use std::sync::Arc;
 use table::{BASE, Name};
-
-/// The labels that every metric has, for one pod or container.
-#[derive(Clone, Debug)]
-struct Labels {
-    /// In the order of [`BASE`].
-    base: [String; BASE.len()],
-    at: i64,
-}
-
-/// Metrics as they are collected.
-#[derive(Debug)]
-struct Collected {
-    labels: Labels,
-    all: Vec<Metric>,
-}
-
-impl Collected {
-    /// Adds a value with the labels beyond those that every metric has.
-    fn add(&mut self, name: Name, more: &[&str], value: u64) {
-        let described = name.described();
-        let base = self.labels.base.iter().cloned();
-        self.all.push(Metric {
-            name: described.name.to_owned(),
-            timestamp: self.labels.at,
-            metric_type: described.kind as i32,
-            label_values: base.chain(more.iter().map(|label| (*label).to_owned())).collect(),
-            value: Some(cri_api::v1::UInt64Value { value }),
-        });
-    }
-
-    fn add_some(&mut self, name: Name, value: Option<u64>) {
-        if let Some(value) = value {
-            self.add(name, &[], value);
-        }
-    }
-}
 
 /// What there is.
 pub(crate) fn descriptors() -> Vec<MetricDescriptor> {
@@ -61,50 +27,39 @@ pub(crate) fn descriptors() -> Vec<MetricDescriptor> {
     table::ALL.iter().map(one).collect()
 }
 
-/// All metrics of a pod; `running` are its containers that run.
-pub(crate) fn pod(shared: &Shared, pod: &Sandbox, running: &[Arc<Container>]) -> PodSandboxMetrics {
-    let at = crate::describe::now();
+/// All metrics of a pod, as a `PodSandboxMetrics`; `running` are its containers that run.
+pub(crate) fn pod(call: &Call<'_>, pod: &Sandbox, running: &[Arc<Container>]) -> Vec<u8> {
     let meta = pod.metadata();
-    let (name, namespace) = (meta.name.clone(), meta.namespace.clone());
-    let cgroup = pod.cgroup_parent().to_owned();
-    let base = [String::new(), cgroup, String::new(), pod.id().to_owned(), namespace, name];
-    let mut collected = Collected { labels: Labels { base, at }, all: Vec::new() };
-    if let Some(group) = shared.group_of_pod(pod) {
-        values::group(&group, &mut collected);
+    let base = ["", pod.cgroup_parent(), "", pod.id(), &meta.namespace, &meta.name];
+    let mut collected = Collected::new(pod.id(), crate::describe::now(), &base);
+    if let Some(group) = call.shared.group_of_pod(pod) {
+        values::group(call, &group, &mut collected);
     }
-    let pid = running.iter().map(|one| one.status().pid).find(|pid| *pid > 0).unwrap_or(0);
+    let pid = running.iter().map(|one| one.pid()).find(|pid| *pid > 0).unwrap_or(0);
     for interface in network::interfaces(pod, pid).unwrap_or_default() {
         values::interface(&interface, &mut collected);
     }
-    let labels = &collected.labels;
-    let containers = running.iter().map(|one| container(shared, one, labels)).collect();
-    PodSandboxMetrics {
-        pod_sandbox_id: pod.id().to_owned(),
-        metrics: collected.all,
-        container_metrics: containers,
+    for one in running {
+        collected.add_container(&container(call, one, pod));
     }
+    collected.into_message()
 }
 
-fn container(shared: &Shared, container: &Container, of_pod: &Labels) -> ContainerMetrics {
-    let image = container.config().image.as_ref().map(|image| image.image.clone());
-    let [_, _, _, _, namespace, pod] = of_pod.base.clone();
-    let base = [
-        container.metadata().name.clone(),
-        container.cgroups_path().to_owned(),
-        image.unwrap_or_default(),
-        container.id().to_owned(),
-        namespace,
-        pod,
-    ];
-    let labels = Labels { base, at: crate::describe::now() };
-    let mut collected = Collected { labels, all: Vec::new() };
-    values::container(shared, container, &mut collected);
-    ContainerMetrics { container_id: container.id().to_owned(), metrics: collected.all }
+fn container(call: &Call<'_>, container: &Container, pod: &Sandbox) -> Collected {
+    let image = container.config().image.as_ref().map_or("", |image| image.image.as_str());
+    let (of, id) = (pod.metadata(), container.id());
+    let name = container.metadata().name.as_str();
+    let base = [name, container.cgroups_path(), image, id, &of.namespace, &of.name];
+    let mut collected = Collected::new(id, crate::describe::now(), &base);
+    values::container(call, container, &mut collected);
+    collected
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cri_api::v1::PodSandboxMetrics;
+    use prost::Message;
     use std::collections::BTreeSet;
 
     #[test]
@@ -120,15 +75,15 @@ mod tests {
 
     #[test]
     fn values_have_as_many_labels_as_their_description() {
-        let base = std::array::from_fn(|n| n.to_string());
-        let labels = Labels { base, at: 1 };
-        let mut collected = Collected { labels, all: Vec::new() };
+        let mut collected = Collected::new("id", 1, &["label"; BASE.len()]);
         let one = network::Interface { name: "eth0".to_owned(), ..Default::default() };
         values::interface(&one, &mut collected);
-        values::device(&crate::group::Device::default(), &mut collected);
+        values::device("/dev/vda", &crate::group::Device::default(), &mut collected);
+        let message = collected.into_message();
+        let all = PodSandboxMetrics::decode(message.as_slice()).unwrap().metrics;
         let described = descriptors();
-        assert_eq!(collected.all.len(), 8 + 6);
-        for metric in collected.all {
+        assert_eq!(all.len(), 8 + 6);
+        for metric in all {
             let of = described.iter().find(|one| one.name == metric.name).unwrap();
             assert_eq!(of.label_keys.len(), metric.label_values.len(), "{}", metric.name);
         }

@@ -1,33 +1,34 @@
 //! Values of the metrics.
 
-use super::Collected;
+use super::collected::Collected;
 use super::table::Name;
-use crate::group::{Cpu, Device, Group, Memory};
+use crate::group::{Cpu, Device, Group, Memory, Peaks};
 use crate::network::Interface;
 use crate::processes;
-use crate::service::Shared;
+use crate::call::Call;
 use ::container::Container;
 use cri_api::v1::PsiStats;
-use std::fs;
 
 const NANOSECOND: u64 = 1_000_000_000;
 const MICROSECOND: u64 = 1_000_000;
 
 /// What a control group counts. Its memory is returned, whose file is the slowest to read.
-pub(super) fn group(group: &Group, into: &mut Collected) -> Option<Memory> {
-    if let Some(cpu) = group.cpu() {
+pub(super) fn group(call: &Call<'_>, group: &Group, into: &mut Collected) -> Option<Memory> {
+    let (cpu, throttled) = group.cpu();
+    if let Some(cpu) = cpu {
         of_cpu(&cpu, into);
     }
-    if let Some(throttled) = group.throttled() {
+    if let Some(throttled) = throttled {
         into.add(Name::CfsPeriods, &[], throttled.periods);
         into.add(Name::CfsThrottled, &[], throttled.throttled);
         into.add(Name::CfsThrottledTime, &[], throttled.time / NANOSECOND);
     }
     let memory = group.memory();
     if let Some(memory) = &memory {
-        of_memory(memory, into);
+        let peaks = group.peaks(memory);
+        of_memory(memory, &peaks, into);
+        into.add_some(Name::OomEvents, peaks.oom_kills);
     }
-    into.add_some(Name::OomEvents, group.oom_kills());
     for (resource, stalled, waiting) in [
         ("cpu", Name::CpuStalled, Name::CpuWaiting),
         ("memory", Name::MemoryStalled, Name::MemoryWaiting),
@@ -38,7 +39,7 @@ pub(super) fn group(group: &Group, into: &mut Collected) -> Option<Memory> {
         into.add_some(waiting, psi.and_then(|psi| psi.some).map(|some| some.total / MICROSECOND));
     }
     for one in group.devices() {
-        device(&one, into);
+        device(&call.devices.name(one.major, one.minor), &one, into);
     }
     memory
 }
@@ -49,20 +50,20 @@ fn of_cpu(cpu: &Cpu, into: &mut Collected) {
     into.add(Name::CpuSystem, &[], cpu.system / NANOSECOND);
 }
 
-fn of_memory(memory: &Memory, into: &mut Collected) {
+fn of_memory(memory: &Memory, peaks: &Peaks, into: &mut Collected) {
     for (name, value) in [
         (Name::MemoryUsage, memory.usage),
         (Name::MemoryWorkingSet, memory.working_set()),
         (Name::MemoryRss, memory.rss),
         (Name::MemoryCache, memory.cache),
         (Name::MemoryMapped, memory.mapped),
-        (Name::MemoryKernel, memory.kernel),
-        (Name::MemoryFailures, memory.failures),
+        (Name::MemoryKernel, peaks.kernel),
+        (Name::MemoryFailures, peaks.failures),
         (Name::MemoryActiveFile, memory.active_file),
         (Name::MemoryInactiveFile, memory.inactive_file),
         // Kernels that do not count swap for groups let none be used by them.
         (Name::MemorySwap, memory.swap.unwrap_or(0)),
-        (Name::MemoryPeak, memory.peak.unwrap_or(memory.usage)),
+        (Name::MemoryPeak, peaks.peak.unwrap_or(memory.usage)),
     ] {
         into.add(name, &[], value);
     }
@@ -71,22 +72,14 @@ fn of_memory(memory: &Memory, into: &mut Collected) {
 }
 
 /// Transfers of a block device.
-pub(super) fn device(one: &Device, into: &mut Collected) {
+pub(super) fn device(name: &str, one: &Device, into: &mut Collected) {
     let (major, minor) = (one.major.to_string(), one.minor.to_string());
-    let name = device_name(one.major, one.minor);
-    into.add(Name::FsReadBytes, &[&name], one.read_bytes);
-    into.add(Name::FsReads, &[&name], one.reads);
-    into.add(Name::FsWriteBytes, &[&name], one.write_bytes);
-    into.add(Name::FsWrites, &[&name], one.writes);
-    into.add(Name::DeviceUsage, &[&name, &major, &minor, "Read"], one.read_bytes);
-    into.add(Name::DeviceUsage, &[&name, &major, &minor, "Write"], one.write_bytes);
-}
-
-/// `/dev/sda`; empty for a device that the kernel does not name.
-fn device_name(major: u32, minor: u32) -> String {
-    let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}"));
-    let name = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    name.map(|name| format!("/dev/{name}")).unwrap_or_default()
+    into.add(Name::FsReadBytes, &[name], one.read_bytes);
+    into.add(Name::FsReads, &[name], one.reads);
+    into.add(Name::FsWriteBytes, &[name], one.write_bytes);
+    into.add(Name::FsWrites, &[name], one.writes);
+    into.add(Name::DeviceUsage, &[name, &major, &minor, "Read"], one.read_bytes);
+    into.add(Name::DeviceUsage, &[name, &major, &minor, "Write"], one.write_bytes);
 }
 
 /// Counters of an interface.
@@ -107,10 +100,10 @@ pub(super) fn interface(one: &Interface, into: &mut Collected) {
 }
 
 /// All of a container.
-pub(super) fn container(shared: &Shared, container: &Container, into: &mut Collected) {
+pub(super) fn container(call: &Call<'_>, container: &Container, into: &mut Collected) {
     let status = container.status();
-    if let Some(of) = shared.group(container) {
-        if let Some(memory) = group(&of, into) {
+    if let Some(of) = call.shared.group(container) {
+        if let Some(memory) = group(call, &of, into) {
             limits(&memory, into);
         }
         if let Some((threads, most)) = of.threads() {
@@ -128,9 +121,9 @@ pub(super) fn container(shared: &Shared, container: &Container, into: &mut Colle
         into.add(Name::Ulimits, &["max_open_files"], limit);
     }
     let seconds = |nanoseconds: i64| u64::try_from(nanoseconds).unwrap_or(0) / NANOSECOND;
-    into.add(Name::LastSeen, &[], seconds(into.labels.at));
+    into.add(Name::LastSeen, &[], seconds(into.at));
     into.add(Name::Started, &[], seconds(status.started_at));
-    layer(shared, container, into);
+    layer(call, container, into);
     if let Some(resources) = &status.resources {
         let set = |value: i64| u64::try_from(value).unwrap_or(0);
         into.add(Name::SpecPeriod, &[], set(resources.cpu_period));
@@ -147,12 +140,12 @@ fn limits(memory: &Memory, into: &mut Collected) {
     into.add(Name::SpecSwap, &[], memory.swap_limit.unwrap_or(0));
 }
 
-fn layer(shared: &Shared, container: &Container, into: &mut Collected) {
+fn layer(call: &Call<'_>, container: &Container, into: &mut Collected) {
     let label = [""];
-    if let Some(size) = shared.layers.of(container) {
+    if let Some(size) = call.shared.layers.of(container) {
         into.add(Name::FsUsage, &label, size.bytes);
     }
-    let Ok(disk) = rustix::fs::statvfs(container.state_dir()) else { return };
+    let Some(disk) = call.disk(container) else { return };
     into.add(Name::FsLimit, &label, disk.f_blocks.saturating_mul(disk.f_frsize));
     into.add(Name::FsInodes, &label, disk.f_files);
     into.add(Name::FsInodesFree, &label, disk.f_ffree);

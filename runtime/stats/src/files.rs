@@ -1,0 +1,113 @@
+//! Files that the kernel makes up as they are read. A call reads thousands of them, so each costs as
+//! few system calls as it can, and no memory of its own.
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read};
+use std::cell::Cell;
+use std::path::Path;
+
+/// Room for a file, in bytes: more than any has but for long lists.
+const ROOM: usize = 16 << 10;
+
+/// Longer lists are not read.
+const LONGEST: usize = 64 << 20;
+
+/// How the kernel makes a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// All of it for the first read that has room for it.
+    AtOnce,
+    /// Piece by piece, until a read brings nothing.
+    Piecemeal,
+}
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What `look` makes of the text of a file with one record, as the files of control groups are; none
+/// where there is no such file.
+pub(crate) fn record<T>(path: &Path, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    text(path, Made::AtOnce, look)
+}
+
+/// The same of a file with any number of records: lists of processes, of interfaces.
+pub(crate) fn list<T>(path: &Path, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    text(path, Made::Piecemeal, look)
+}
+
+fn text<T>(path: &Path, made: Made, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    // Taken, not borrowed: `look` may read another file.
+    let mut buffer = BUFFER.take();
+    let found = load(path, made, &mut buffer).and_then(|length| {
+        let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+        look(text)
+    });
+    BUFFER.set(buffer);
+    found
+}
+
+/// Bytes of the file, which are then at the beginning of `buffer`.
+fn load(path: &Path, made: Made, buffer: &mut Vec<u8>) -> Option<usize> {
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    if buffer.len() < ROOM {
+        buffer.resize(ROOM, 0);
+    }
+    let mut length = 0;
+    loop {
+        match read(&file, buffer.get_mut(length..)?) {
+            Ok(0) => return Some(length),
+            Ok(more) => length += more,
+            Err(Errno::INTR) => continue,
+            // A group that has just been removed has its files open still, and nothing in them.
+            Err(_) => return None,
+        }
+        if length < buffer.len() {
+            if made == Made::AtOnce {
+                return Some(length);
+            }
+        } else if length >= LONGEST {
+            return None;
+        } else {
+            buffer.resize(2 * length, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(made: fn(&Path, fn(&str) -> Option<String>) -> Option<String>, path: &str) {
+        let ours = made(Path::new(path), |text| Some(text.to_owned()));
+        assert_eq!(ours, std::fs::read_to_string(path).ok(), "{path}");
+    }
+
+    #[test]
+    fn files_of_every_length_are_whole() {
+        let path = std::env::temp_dir().join(format!("podloom-stats-file-{}", std::process::id()));
+        for length in [0, 1, ROOM - 1, ROOM, ROOM + 1, 5 * ROOM] {
+            std::fs::write(&path, "x".repeat(length)).unwrap();
+            let counted = |text: &str| Some(text.len());
+            assert_eq!(list(&path, counted), Some(length));
+            assert_eq!(record(&path, counted), Some(length));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(record(&path, |_| Some(())), None);
+    }
+
+    #[test]
+    fn what_the_kernel_makes_up_is_whole() {
+        same(record, "/proc/self/limits");
+        same(record, "/proc/sys/kernel/osrelease");
+        same(list, "/proc/self/net/protocols");
+        // Longer than the room, and made piecemeal.
+        let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().len();
+        assert_eq!(list(Path::new("/proc/kallsyms"), |text| Some(text.len())), Some(symbols));
+        let nested = record(Path::new("/proc/self/limits"), |outer| {
+            let inner = record(Path::new("/proc/sys/kernel/osrelease"), |text| Some(text.len()));
+            Some((outer.starts_with("Limit"), inner > Some(0)))
+        });
+        assert_eq!(nested, Some((true, true)));
+    }
+}
