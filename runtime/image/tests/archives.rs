@@ -116,6 +116,32 @@ fn skopeo_reads(desk: &Desk) {
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_an_image_is_what_the_store_says() {
+    let desk = Desk::new();
+    let service = desk.service();
+    let id = images::small().id().to_string();
+    assert_eq!(service.remembered(&id), None, "nobody asked yet");
+    assert_eq!(service.by_id(&id).expect("look"), None);
+    assert_eq!(service.remembered(&id), Some(None), "that it is not there is remembered too");
+    for name in ["a:1", "b:1"] {
+        let path = desk.scratch.path(&name.replace(':', "-"));
+        images::write_layout(&path, &[(name, &images::small())]);
+        service.import(import(&path)).await.expect("import");
+        assert_eq!(service.remembered(&id), None, "{name} came");
+        let known = service.by_id(&id).expect("look").expect("there");
+        assert_eq!(Some(&*known), service.get(&id).expect("get").as_ref());
+        assert_eq!(service.remembered(&id).flatten().as_deref(), Some(&*known));
+    }
+    service.remove("a:1", false).await.expect("remove");
+    assert_eq!(service.remembered(&id), None, "a name went");
+    let known = service.by_id(&id).expect("look").expect("there");
+    assert_eq!(known.repo_tags, ["docker.io/library/b:1"]);
+    service.remove(&id, false).await.expect("remove");
+    assert_eq!(service.by_id(&id).expect("look"), None);
+    assert_eq!(service.by_id("no digest").expect("look"), None);
+}
+
+#[tokio::test]
 async fn an_image_is_exported_by_its_id_and_several_at_once() {
     let desk = Desk::new();
     let service = desk.service();

@@ -75,6 +75,33 @@ fn one_image_has_several_names_and_manifests() {
 }
 
 #[test]
+fn each_change_of_images_is_another_version_and_nothing_else_is() {
+    let desk = Desk::new();
+    let store = desk.open();
+    let mut last = store.images_version();
+    let mut is_new = |store: &Store| std::mem::replace(&mut last, store.images_version()) != last;
+    let first = image(&store, "a:1", &[b"one"]);
+    assert!(is_new(&store), "an image came");
+    store.add_names(&first, vec![name_of("b:1", &first, &first, 2)]).expect("name");
+    assert!(is_new(&store), "a name came");
+    store.lease_image("c", "container c", &first).expect("lease");
+    let hold = store.hold();
+    store.add_blob(b"other").expect("blob");
+    drop(hold);
+    assert_eq!(store.image(&first).expect("image").names.len(), 2);
+    store.release("c").expect("release");
+    assert!(!is_new(&store), "leases, content and looks are none");
+    store.pin(&first, true).expect("pin");
+    assert!(is_new(&store), "it is pinned");
+    store.remove_name("b:1").expect("remove");
+    assert!(is_new(&store), "a name went");
+    store.remove_image(&first).expect("remove");
+    assert!(is_new(&store), "the image went");
+    assert!(store.remove_image(&first).is_err());
+    assert!(is_new(&store), "how far a change came that failed is not known");
+}
+
+#[test]
 fn an_image_without_its_content_is_not_committed() {
     let desk = Desk::new();
     let store = desk.open();
