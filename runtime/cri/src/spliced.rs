@@ -116,10 +116,12 @@ mod tests {
 
     #[test]
     fn a_list_of_bytes_is_the_list_of_the_messages() {
-        let pod = |id: &str| PodSandboxMetrics { pod_sandbox_id: id.to_owned(), ..Default::default() };
+        let pod =
+            |id: &str| PodSandboxMetrics { pod_sandbox_id: id.to_owned(), ..Default::default() };
         let pods = vec![pod("a"), pod(""), pod(&"b".repeat(300))];
         let items = pods.iter().map(Message::encode_to_vec).collect();
-        let (spliced, answer) = (Spliced { items }, ListPodSandboxMetricsResponse { pod_metrics: pods });
+        let (spliced, answer) =
+            (Spliced { items }, ListPodSandboxMetricsResponse { pod_metrics: pods });
         assert_eq!(spliced.encode_to_vec(), answer.encode_to_vec());
         assert_eq!(spliced.as_message::<ListPodSandboxMetricsResponse>().unwrap(), answer);
         let broken = Spliced { items: vec![vec![0xff]] };

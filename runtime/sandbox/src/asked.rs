@@ -151,7 +151,10 @@ async fn keep_up<K: Clone, F: Future<Output = Result<()>>>(
 }
 
 /// The same question once more, if it is still the one that is asked.
-fn renewed<K: Clone>(state: &Mutex<State<K>>, begun: Instant) -> Option<(Instant, watch::Sender<Answer>)> {
+fn renewed<K: Clone>(
+    state: &Mutex<State<K>>,
+    begun: Instant,
+) -> Option<(Instant, watch::Sender<Answer>)> {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let about = state.under_way.as_ref().filter(|one| one.begun == begun)?.about.clone();
     state.asked.filter(|asked| asked.elapsed() < INTEREST)?;

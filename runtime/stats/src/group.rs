@@ -292,9 +292,8 @@ impl Group {
         let _bytes = read("blkio.throttle.io_service_bytes_recursive", |one| {
             [&mut one.read_bytes, &mut one.write_bytes]
         });
-        let _calls = read("blkio.throttle.io_serviced_recursive", |one| {
-            [&mut one.reads, &mut one.writes]
-        });
+        let _calls =
+            read("blkio.throttle.io_serviced_recursive", |one| [&mut one.reads, &mut one.writes]);
         all
     }
 }

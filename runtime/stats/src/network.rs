@@ -3,10 +3,10 @@
 //! A process of the pod shows them in `/proc`, which costs less than to enter its namespace; that
 //! the process is in the namespace still is checked. A pod without a process is entered.
 
-use netns::Netns;
-use sandbox::Sandbox;
 use crate::files;
+use netns::Netns;
 use rustix::fs::stat;
+use sandbox::Sandbox;
 use std::path::Path;
 
 /// Counters of one interface.

@@ -21,7 +21,9 @@ pub(crate) fn files(pids: &[u32]) -> (u64, u64) {
     for pid in pids {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // It may have ended.
-        let Ok(dir) = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()) else { continue };
+        let Ok(dir) = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()) else {
+            continue;
+        };
         let mut entries = RawDir::new(&dir, &mut room);
         while let Some(Ok(entry)) = entries.next() {
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {

@@ -140,14 +140,16 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_messages() {
-        for (at, length) in [(0, 0), (1, 1), (1_795_000_000_000_000_000, 127), (-1, 128), (7, 20_000)]
+        for (at, length) in
+            [(0, 0), (1, 1), (1_795_000_000_000_000_000, 127), (-1, 128), (7, 20_000)]
         {
             let base = labels(length);
             let refs: Vec<&str> = base.iter().map(String::as_str).collect();
             let more = ["more".to_owned(), "x".repeat(length)];
             let mut ours = Collected::new("pod", at, &refs);
             let mut of_container = Collected::new("", at, &refs);
-            let mut theirs = PodSandboxMetrics { pod_sandbox_id: "pod".to_owned(), ..Default::default() };
+            let mut theirs =
+                PodSandboxMetrics { pod_sandbox_id: "pod".to_owned(), ..Default::default() };
             let mut container = ContainerMetrics::default();
             for (name, value) in ALL.iter().flat_map(|name| VALUES.map(|value| (*name, value))) {
                 ours.add(name, &[], value);

@@ -4,8 +4,8 @@ mod collected;
 mod table;
 mod values;
 
-use crate::network;
 use crate::call::Call;
+use crate::network;
 use ::container::Container;
 use collected::Collected;
 use cri_api::v1::MetricDescriptor;

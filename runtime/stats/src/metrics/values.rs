@@ -2,10 +2,10 @@
 
 use super::collected::Collected;
 use super::table::Name;
+use crate::call::Call;
 use crate::group::{Cpu, Device, Group, Memory, Peaks};
 use crate::network::Interface;
 use crate::processes;
-use crate::call::Call;
 use ::container::Container;
 use cri_api::v1::PsiStats;
 
