@@ -24,6 +24,8 @@ use std::time::Duration;
 pub struct Matrix {
     /// What the reference plugins call themselves.
     pub reference: String,
+    /// Releases of the kernels that it was made on.
+    pub kernels: Vec<String>,
     /// A row for each subject.
     pub rows: Vec<Row>,
 }
@@ -105,7 +107,7 @@ impl Matrix {
             cells: cells.by_ref().take(CASES.len()).collect(),
         };
         let rows = pairs.iter().map(row).collect();
-        Ok(Matrix { reference: name, rows })
+        Ok(Matrix { reference: name, kernels: record.kernels(), rows })
     }
 }
 

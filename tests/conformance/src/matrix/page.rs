@@ -16,7 +16,8 @@ each plugin of podloom, and to the plugin of the same name of the reference, wit
 configuration. [`conformance-program.md`](conformance-program.md) tells how to put the cases to any
 other plugin.
 
-The cases about SIGKILL take every 25th system call here; `./dev test -p conformance` takes all.
+The cases about SIGKILL take every 25th system call here; `./dev test -p conformance` takes all. What
+one kernel lacks is put to the plugins on another one, in a virtual machine.
 
 A cell is *podloom / reference*. Those of podloom are held to the codes and words of
 [`reference/errors.md`](reference/errors.md), too; the reference is judged by the specification and by
@@ -27,7 +28,7 @@ what is left behind.
 | ✓ | does as demanded |
 | ✗ | does not |
 | – | not asked: it has nothing of what the case is about |
-| ○ | not on this kernel, or a program for it is missing; `./dev vm links` runs those of podloom |
+| ○ | not on these kernels, or a program for it is missing |
 | · | the reference has no such plugin, or no such backend |
 ";
 
@@ -43,10 +44,9 @@ pub struct Listed {
 impl Matrix {
     /// The page.
     pub fn page(&self) -> String {
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let mut page = HEAD.to_owned();
-        let release = kernel.trim().split('-').next().unwrap_or_default();
-        line(&mut page, &format!("\nKernel {release}; reference: {}.", self.reference));
+        let kernels = self.kernels.join(", ");
+        line(&mut page, &format!("\nKernels: {kernels}. Reference: {}.", self.reference));
         self.sums(&mut page);
         let mut groups: Vec<&str> = CASES.iter().map(|case| case.group).collect();
         groups.dedup();
@@ -184,7 +184,8 @@ mod tests {
         };
         let row = |subject| Row { subject, cells: CASES.iter().map(cell).collect() };
         let rows = vec![row("bridge_v4"), row("ptp_v4")];
-        let page = Matrix { reference: "v1".to_owned(), rows }.page();
+        let page =
+            Matrix { reference: "v1".to_owned(), kernels: vec!["6.12".to_owned()], rows }.page();
         let listed = listed(&page);
         assert_eq!(listed.subjects, ["bridge_v4", "ptp_v4"]);
         let cases: Vec<_> = CASES.iter().map(|case| case.name).collect();

@@ -1,11 +1,12 @@
-//! Cells of a run that was cut short, so that the next one goes on from there.
+//! Cells of earlier runs, so that the next one goes on from there: one that was cut short, or one on a
+//! machine whose kernel lacks something.
 
 use crate::error::{Error, Result};
 use crate::given::kept;
 use crate::subject::Subject;
 use crate::verdict::Verdict;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +16,15 @@ use std::sync::{Mutex, PoisonError};
 /// A file with a line for each case that was put to a plugin, as it is now.
 #[derive(Debug)]
 pub struct Record {
-    known: HashMap<String, Verdict>,
+    known: HashMap<String, Known>,
     file: Mutex<File>,
+    kernels: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    verdict: Verdict,
+    kernel: String,
 }
 
 impl Record {
@@ -33,9 +41,23 @@ impl Record {
         let known = lines.filter_map(|line| {
             let text = |key: &str| line[key].as_str();
             let verdict = verdict(text("outcome")?, text("reason")?)?;
-            Some((text("key")?.to_owned(), verdict))
+            let kernel = text("kernel")?.to_owned();
+            Some((text("key")?.to_owned(), Known { verdict, kernel }))
         });
-        Ok(Record { known: known.collect(), file: Mutex::new(file) })
+        // Another machine may have what that one lacked.
+        let known = known.filter(|(_, known)| !matches!(known.verdict, Verdict::NotHere(_)));
+        let (file, kernels) = (Mutex::new(file), Mutex::default());
+        Ok(Record { known: known.collect(), file, kernels })
+    }
+
+    /// Releases of the kernels on which the cases were put that this run has asked for.
+    pub fn kernels(&self) -> Vec<String> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn seen_on(&self, kernel: &str) {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        kernels.insert(kernel.to_owned());
     }
 
     /// What the case came to before, or comes to now.
@@ -56,14 +78,25 @@ impl Record {
             meta.mtime_nsec()
         );
         if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
+            self.seen_on(&known.kernel);
+            return Ok(known.verdict.clone());
         }
         let verdict = judge();
-        let line = json!({"key": key, "outcome": verdict.word(), "reason": verdict.reason()});
+        let kernel = kernel();
+        self.seen_on(&kernel);
+        let line = json!({
+            "key": key, "outcome": verdict.word(), "reason": verdict.reason(), "kernel": kernel,
+        });
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::new("the record", e))?;
         Ok(verdict)
     }
+}
+
+/// The release of the kernel that runs, without its maker's suffix.
+fn kernel() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    text.trim().split(['-', '+']).next().unwrap_or_default().to_owned()
 }
 
 fn verdict(word: &str, reason: &str) -> Option<Verdict> {
@@ -100,6 +133,13 @@ mod tests {
         assert_eq!(put(failed.clone()), failed);
         File::options().append(true).open(&path).expect("open").write_all(b"{\"key").expect("cut");
         assert_eq!(put(Verdict::Met), failed);
+        std::fs::write(&program, "a third").expect("a program");
+        assert_eq!(put(Verdict::NotHere("no such link".to_owned())).word(), "not here");
+        assert_eq!(put(Verdict::Met), Verdict::Met);
+        let record = Record::open(&path).expect("a record");
+        assert_eq!(record.kernels(), Vec::<String>::new());
+        record.of("bad_json", &subject, || Verdict::NotAsked("known")).expect("known");
+        assert_eq!(record.kernels(), [kernel()]);
         std::fs::write(&program, "another").expect("a program");
         assert_eq!(put(Verdict::Met), Verdict::Met);
         std::fs::remove_dir_all(&dir).expect("clean up");
