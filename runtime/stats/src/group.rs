@@ -286,7 +286,10 @@ impl Group {
             return file(self.v2.as_deref(), "io.stat", look).unwrap_or_default();
         };
         let mut read = |name: &str, fields: fn(&mut Device) -> [&mut u64; 2]| {
-            file(Some(dir), name, |text| Some(devices_v1(text, &mut all, fields)))
+            file(Some(dir), name, |text| {
+                devices_v1(text, &mut all, fields);
+                Some(())
+            })
         };
         // A kernel that does not count them has neither file.
         let _bytes = read("blkio.throttle.io_service_bytes_recursive", |one| {
