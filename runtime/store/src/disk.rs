@@ -190,29 +190,24 @@ impl Lock {
     }
 }
 
-/// The lock of a store that is closed, shared with others who look. It is given up with the file.
-#[derive(Debug)]
-pub(crate) struct SharedLock(#[allow(dead_code, reason = "is held")] File);
-
-impl SharedLock {
-    /// `None` where the store is open, is not there, or was not closed in this boot.
-    pub(crate) fn of_closed(root: &Path) -> Result<Option<SharedLock>> {
-        let path = root.join("lock");
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open the lock", &path)(e)),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
-        }
-        // Read under the lock: who had it before may have said this just now.
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(Error::io("read the lock", &path))?;
-        Ok((text == closed_text()).then_some(SharedLock(file)))
+/// The lock of a store that is closed, shared with others who look until the file is dropped. `None`
+/// where the store is open, is not there, or was not closed in this boot.
+pub(crate) fn share_lock_of_closed(root: &Path) -> Result<Option<File>> {
+    let path = root.join("lock");
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open the lock", &path)(e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
     }
+    // Read under the lock: who had it before may have said this just now.
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(Error::io("read the lock", &path))?;
+    Ok((text == closed_text()).then_some(file))
 }
 
 /// What the lock says of a store that was closed in this boot.

@@ -1,6 +1,6 @@
 //! Looking at a store that nobody has open.
 
-use crate::disk::{Dirs, SharedLock};
+use crate::disk::{self, Dirs};
 use crate::meta;
 use crate::rows;
 use crate::store::Store;
@@ -18,7 +18,7 @@ impl Store {
     /// [`Error::Io`](crate::Error::Io) when the lock cannot be read.
     pub fn images_at_rest(root: &Path) -> Result<Option<Vec<Image>>> {
         let dirs = Dirs { root: root.to_owned() };
-        let Some(_lock) = SharedLock::of_closed(root)? else { return Ok(None) };
+        let Some(_lock) = disk::share_lock_of_closed(root)? else { return Ok(None) };
         // What is wrong with the database is told, and mended, by opening it.
         Ok(meta::read_at_rest(&dirs, rows::images).ok())
     }
