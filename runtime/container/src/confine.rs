@@ -85,10 +85,11 @@ fn apparmor(
 /// The node can have it, and it is not there.
 fn default_profile(name: &str, node: &Node) -> Result<std::result::Result<String, Error>> {
     if name != DEFAULT_PROFILE {
-        return Ok(match has_profile(name)? {
-            None => Err(no_apparmor(name)),
-            Some(_) => Ok(loaded(name)?),
-        });
+        return match has_profile(name)? {
+            Some(true) => Ok(Ok(name.to_owned())),
+            Some(false) => Err(not_loaded(name)),
+            None => Ok(Err(no_apparmor(name))),
+        };
     }
     Ok(match node.apparmor.ensure_default()? {
         DefaultProfile::Loaded => Ok(name.to_owned()),
@@ -105,12 +106,14 @@ fn default_profile(name: &str, node: &Node) -> Result<std::result::Result<String
 fn loaded(name: &str) -> Result<String> {
     match has_profile(name)? {
         Some(true) => Ok(name.to_owned()),
-        Some(false) => {
-            let e = Error::new(Kind::Invalid, subject(name), "is not loaded on this node");
-            Err(e.with_advice("load it with apparmor_parser"))
-        }
+        Some(false) => Err(not_loaded(name)),
         None => Err(no_apparmor(name)),
     }
+}
+
+fn not_loaded(name: &str) -> Error {
+    let e = Error::new(Kind::Invalid, subject(name), "is not loaded on this node");
+    e.with_advice("load it with apparmor_parser")
 }
 
 fn subject(name: &str) -> String {
