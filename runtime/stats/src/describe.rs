@@ -99,11 +99,10 @@ pub(crate) fn pod(
     let group = shared.group_of_pod(pod);
     let group = group.as_deref();
     let memory = group.and_then(Group::memory);
-    let pid = running.iter().map(|one| one.pid()).find(|pid| *pid > 0).unwrap_or(0);
     let linux = v1::LinuxPodSandboxStats {
         cpu: group.and_then(|group| cpu(shared, pod.id(), group, pod.created_at())),
         memory: group.zip(memory.as_ref()).map(|(group, memory)| of_memory(group, memory)),
-        network: network::interfaces(pod, pid).map(|all| of_network(&all)),
+        network: network::interfaces(pod, running).map(|all| of_network(&all)),
         process: Some(processes(shared, running)),
         containers: running.iter().map(|one| container(shared, one)).collect(),
         io: group.and_then(io),

@@ -77,6 +77,23 @@ pub(crate) struct Peaks {
 }
 
 impl Memory {
+    /// With what both versions count, in the order of the fields; a kernel may leave a count out.
+    fn of(usage: u64, counts: [Option<u64>; 7]) -> Memory {
+        let counts = counts.map(Option::unwrap_or_default);
+        let [rss, cache, mapped, active_file, inactive_file, faults, major_faults] = counts;
+        Memory {
+            usage,
+            rss,
+            cache,
+            mapped,
+            active_file,
+            inactive_file,
+            faults,
+            major_faults,
+            ..Memory::default()
+        }
+    }
+
     /// What cannot be had back without harm: all but file pages that nobody looks at.
     pub(crate) fn working_set(&self) -> u64 {
         self.usage.saturating_sub(self.inactive_file)
@@ -118,7 +135,7 @@ impl Group {
     pub(crate) fn cpu_total(&self) -> Option<u64> {
         let v1 = file(self.v1.cpuacct.as_deref(), "cpuacct.usage", number);
         v1.or_else(|| {
-            let [total] = file(self.v2.as_deref(), "cpu.stat", |text| pick(text, ["usage_usec"]))?;
+            let [total] = numbers(self.v2.as_deref(), "cpu.stat", ["usage_usec"])?;
             Some(total?.saturating_mul(1000))
         })
     }
@@ -136,14 +153,14 @@ impl Group {
     fn cpu_v1(&self) -> Option<Cpu> {
         let dir = self.v1.cpuacct.as_deref();
         let total = file(dir, "cpuacct.usage", number)?;
-        let ticks = file(dir, "cpuacct.stat", |text| pick(text, ["user", "system"]))?;
+        let ticks = numbers(dir, "cpuacct.stat", ["user", "system"])?;
         let [user, system] = ticks.map(|ticks| ticks.unwrap_or(0).saturating_mul(TICK));
         Some(Cpu { total, user, system })
     }
 
     fn throttled_v1(&self) -> Option<Throttled> {
         let names = ["nr_periods", "nr_throttled", "throttled_time"];
-        let all = file(self.v1.cpu.as_deref(), "cpu.stat", |text| pick(text, names))?;
+        let all = numbers(self.v1.cpu.as_deref(), "cpu.stat", names)?;
         let [periods, throttled, time] = all.map(Option::unwrap_or_default);
         Some(Throttled { periods, throttled, time })
     }
@@ -151,7 +168,7 @@ impl Group {
     fn cpu_v2(&self) -> Option<(Cpu, Throttled)> {
         let times = ["usage_usec", "user_usec", "system_usec"];
         let cuts = ["nr_periods", "nr_throttled", "throttled_usec"];
-        let look = |text: &str| Some((pick(text, times)?, pick(text, cuts)?));
+        let look = |text: &str| Some((pick(text, times), pick(text, cuts)));
         let (times, cuts) = file(self.v2.as_deref(), "cpu.stat", look)?;
         let nano = |micro: u64| micro.saturating_mul(1000);
         let [total, user, system] = times.map(|time| nano(time.unwrap_or(0)));
@@ -168,33 +185,24 @@ impl Group {
 
     fn memory_v1(&self, usage: u64) -> Option<Memory> {
         let names = [
-            "hierarchical_memory_limit",
-            "hierarchical_memsw_limit",
-            "total_cache",
             "total_rss",
+            "total_cache",
             "total_mapped_file",
-            "total_swap",
+            "total_active_file",
+            "total_inactive_file",
             "total_pgfault",
             "total_pgmajfault",
-            "total_inactive_file",
-            "total_active_file",
         ];
-        let all = file(self.v1.memory.as_deref(), "memory.stat", |text| pick(text, names))?;
-        let [limit, swap_limit, cache, rss, mapped, swap, faults, major, inactive, active] = all;
+        let others = ["hierarchical_memory_limit", "hierarchical_memsw_limit", "total_swap"];
+        let look = |text: &str| Some((pick(text, names), pick(text, others)));
+        let (counts, [limit, swap_limit, swap]) =
+            file(self.v1.memory.as_deref(), "memory.stat", look)?;
         let limited = |limit: &u64| *limit < UNLIMITED;
         Some(Memory {
-            usage,
             limit: limit.filter(limited),
-            rss: rss.unwrap_or(0),
-            cache: cache.unwrap_or(0),
-            mapped: mapped.unwrap_or(0),
-            active_file: active.unwrap_or(0),
-            inactive_file: inactive.unwrap_or(0),
-            faults: faults.unwrap_or(0),
-            major_faults: major.unwrap_or(0),
             swap,
             swap_limit: swap_limit.filter(limited),
-            kernel: None,
+            ..Memory::of(usage, counts)
         })
     }
 
@@ -204,28 +212,20 @@ impl Group {
         let names = [
             "anon",
             "file",
-            "kernel",
             "file_mapped",
-            "inactive_file",
             "active_file",
+            "inactive_file",
             "pgfault",
             "pgmajfault",
         ];
-        let all = file(dir, "memory.stat", |text| pick(text, names))?;
-        let [rss, cache, kernel, mapped, inactive, active, faults, major] = all;
+        let look = |text: &str| Some((pick(text, names), pick(text, ["kernel"])));
+        let (counts, [kernel]) = file(dir, "memory.stat", look)?;
         Some(Memory {
-            usage,
             limit: file(dir, "memory.max", number),
-            rss: rss.unwrap_or(0),
-            cache: cache.unwrap_or(0),
-            mapped: mapped.unwrap_or(0),
-            active_file: active.unwrap_or(0),
-            inactive_file: inactive.unwrap_or(0),
-            faults: faults.unwrap_or(0),
-            major_faults: major.unwrap_or(0),
             swap: file(dir, "memory.swap.current", number),
             swap_limit: file(dir, "memory.swap.max", number),
             kernel: Some(kernel.unwrap_or(0)),
+            ..Memory::of(usage, counts)
         })
     }
 
@@ -233,13 +233,13 @@ impl Group {
     pub(crate) fn peaks(&self, memory: &Memory) -> Peaks {
         if let Some(kernel) = memory.kernel {
             let dir = self.v2.as_deref();
-            let events = file(dir, "memory.events", |text| pick(text, ["max", "oom_kill"]));
+            let events = numbers(dir, "memory.events", ["max", "oom_kill"]);
             let [failures, oom_kills] = events.unwrap_or_default();
             let peak = file(dir, "memory.peak", number);
             return Peaks { peak, failures: failures.unwrap_or(0), oom_kills, kernel };
         }
         let dir = self.v1.memory.as_deref();
-        let oom = file(dir, "memory.oom_control", |text| pick(text, ["oom_kill"]));
+        let oom = numbers(dir, "memory.oom_control", ["oom_kill"]);
         Peaks {
             peak: file(dir, "memory.max_usage_in_bytes", number),
             failures: file(dir, "memory.failcnt", number).unwrap_or(0),
@@ -275,8 +275,7 @@ impl Group {
 
     /// Stalls by `cpu`, `memory` or `io`; only v2 counts them.
     pub(crate) fn pressure(&self, resource: &str) -> Option<PsiStats> {
-        let dir = self.v2.as_deref()?;
-        files::record(&dir.join(format!("{resource}.pressure")), pressure::parse)
+        file(self.v2.as_deref(), &format!("{resource}.pressure"), pressure::parse)
     }
 
     pub(crate) fn devices(&self) -> Vec<Device> {
@@ -325,16 +324,24 @@ fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
+/// The numbers of `names` in a file of the group.
+fn numbers<const N: usize>(
+    dir: Option<&Path>,
+    name: &str,
+    names: [&str; N],
+) -> Option<[Option<u64>; N]> {
+    file(dir, name, |text| Some(pick(text, names)))
+}
+
 /// The numbers of `names`, in a text whose lines are a name and a number each.
-#[expect(clippy::unnecessary_wraps, reason = "what is made of a file may always be nothing")]
-fn pick<const N: usize>(text: &str, names: [&str; N]) -> Option<[Option<u64>; N]> {
+fn pick<const N: usize>(text: &str, names: [&str; N]) -> [Option<u64>; N] {
     let mut found = [None; N];
     for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
         if let Some(at) = names.iter().position(|wanted| *wanted == name) {
             found[at] = number(value);
         }
     }
-    Some(found)
+    found
 }
 
 fn device(text: &str) -> Option<(u32, u32)> {
@@ -402,7 +409,7 @@ mod tests {
     fn lines_are_names_and_numbers() {
         let text = "total_rss 4096\nbroken\nmax max\ntotal_cache 1\nrss 7\n";
         let names = ["total_rss", "total_cache", "max", "absent", "broken"];
-        assert_eq!(pick(text, names), Some([Some(4096), Some(1), None, None, None]));
+        assert_eq!(pick(text, names), [Some(4096), Some(1), None, None, None]);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! the process is in the namespace still is checked. A pod without a process is entered.
 
 use crate::files;
+use ::container::Container;
 use netns::Netns;
 use rustix::fs::stat;
 use sandbox::Sandbox;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Counters of one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,14 +28,14 @@ pub(crate) struct Counters {
     pub(crate) dropped: u64,
 }
 
-/// The interfaces of a pod, without its loopback; none for pods on the node's network. `pid` is a
-/// process of the pod, or 0.
-pub(crate) fn interfaces(pod: &Sandbox, pid: i32) -> Option<Vec<Interface>> {
+/// The interfaces of a pod, without its loopback; none for pods on the node's network. `running` are its
+/// containers that run.
+pub(crate) fn interfaces(pod: &Sandbox, running: &[Arc<Container>]) -> Option<Vec<Interface>> {
     let network = pod.network();
     let space = network.netns.as_deref()?;
     let read = |path: &str| files::list(Path::new(path), |text| Some(parse(text)));
-    if pid > 0
-        && is_in(pid, space)
+    let process = running.iter().map(|one| one.pid()).find(|pid| *pid > 0);
+    if let Some(pid) = process.filter(|pid| is_in(*pid, space))
         && let Some(all) = read(&format!("/proc/{pid}/net/dev"))
     {
         return Some(all);

@@ -35,8 +35,7 @@ pub(crate) fn pod(call: &Call<'_>, pod: &Sandbox, running: &[Arc<Container>]) ->
     if let Some(group) = call.shared.group_of_pod(pod) {
         values::group(call, &group, &mut collected);
     }
-    let pid = running.iter().map(|one| one.pid()).find(|pid| *pid > 0).unwrap_or(0);
-    for interface in network::interfaces(pod, pid).unwrap_or_default() {
+    for interface in network::interfaces(pod, running).unwrap_or_default() {
         values::interface(&interface, &mut collected);
     }
     for one in running {
