@@ -152,6 +152,23 @@ impl Client {
         id
     }
 
+    /// Changes the limits of a container.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn update(
+        &mut self,
+        id: &str,
+        limits: v1::LinuxContainerResources,
+    ) -> Result<(), Status> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(limits),
+            ..Default::default()
+        };
+        self.runtime.update_container_resources(request).await.map(drop)
+    }
+
     /// Stops a container with so many seconds of grace.
     ///
     /// # Errors

@@ -166,12 +166,7 @@ fn limits_change_and_logs_are_rotated() {
             cpu_shares: 512,
             ..Default::default()
         };
-        let request = v1::UpdateContainerResourcesRequest {
-            container_id: id.clone(),
-            linux: Some(resources),
-            ..Default::default()
-        };
-        client.runtime.update_container_resources(request).await.expect("update");
+        client.update(&id, resources).await.expect("update");
         let told = client.container(&id).await.expect("status").resources.expect("resources");
         assert_eq!(told.linux.expect("linux").memory_limit_in_bytes, 64 << 20);
 

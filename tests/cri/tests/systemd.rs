@@ -139,12 +139,7 @@ fn changed_limits_outlive_a_reload_of_systemd() {
             cpu_period: 100_000,
             ..Default::default()
         };
-        let request = v1::UpdateContainerResourcesRequest {
-            container_id: id.clone(),
-            linux: Some(resources),
-            ..Default::default()
-        };
-        client.runtime.update_container_resources(request).await.expect("update");
+        client.update(&id, resources).await.expect("update");
         let unit = scope(&id);
         let file = |v2: &str, v1: &str| {
             let group = it.group(&slice, &id);

@@ -59,16 +59,9 @@ fn a_container_is_what_a_plugin_made_of_it() {
         let limits = status.resources.expect("resources").linux.expect("limits");
         assert_eq!(limits.cpu_shares, 123);
         // An update that says nothing of it leaves it so.
-        let linux = Some(v1::LinuxContainerResources {
-            memory_limit_in_bytes: 64 << 20,
-            ..Default::default()
-        });
-        let request = v1::UpdateContainerResourcesRequest {
-            container_id: id.clone(),
-            linux,
-            ..Default::default()
-        };
-        client.runtime.update_container_resources(request).await.expect("update");
+        let limits =
+            v1::LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
+        client.update(&id, limits).await.expect("update");
         let status = client.container(&id).await.expect("status");
         let limits = status.resources.expect("resources").linux.expect("limits");
         assert_eq!((limits.cpu_shares, limits.memory_limit_in_bytes), (123, 64 << 20));
