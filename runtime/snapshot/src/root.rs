@@ -1,6 +1,7 @@
 //! The directories of a root: made, opened, moved, synced.
 
 use crate::error::{Error, Kind};
+use crate::record::SnapshotKind;
 use crate::sweep::{self, Sweep};
 use layer::remove_tree;
 use rustix::fs::{
@@ -152,10 +153,14 @@ impl Root {
         self.empty_trash(&name)
     }
 
-    /// Removes the complete snapshot `id`: from here on it is none. Its files go soon after.
-    pub(crate) fn remove(self: &Arc<Root>, id: u64) -> Result<(), Error> {
+    /// Removes the complete snapshot `id`: from here on it is none. Its files go soon after. Those of a
+    /// layer are waited for a little: who removes images wants their space.
+    pub(crate) fn remove(self: &Arc<Root>, id: u64, kind: SnapshotKind) -> Result<(), Error> {
         let name = self.to_trash(&self.snapshots, &self.at(id), id)?;
-        sweep::soon(self, name);
+        match kind {
+            SnapshotKind::Committed => sweep::soon(self, name),
+            SnapshotKind::Active | SnapshotKind::View => sweep::begin(self, vec![name]),
+        }
         Ok(())
     }
 

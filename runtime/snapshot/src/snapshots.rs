@@ -348,7 +348,7 @@ impl<B: Backend> Snapshotter for Snapshots<B> {
             index.remove(name);
             info
         };
-        self.root.remove(info.id)
+        self.root.remove(info.id, info.kind)
     }
 
     fn stat(&self, name: &Name) -> Result<Arc<Info>, Error> {
@@ -379,7 +379,7 @@ impl<B: Backend> Snapshotter for Snapshots<B> {
         let mut cleaned = Cleaned::default();
         let mut broken = self.broken.write().unwrap_or_else(PoisonError::into_inner);
         for id in broken.drain(..) {
-            self.root.remove(id)?;
+            self.root.remove(id, SnapshotKind::Committed)?;
             cleaned.broken.push(id);
         }
         drop(broken);

@@ -5,7 +5,7 @@ use crate::root::Root;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Files of most containers are gone within this time: who removed them finds the space free.
+/// Files of most layers are gone within this time: who removed them finds the space free.
 const BRIEFLY: Duration = Duration::from_millis(50);
 
 /// What is still to be emptied, and whether somebody is at it.
