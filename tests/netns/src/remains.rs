@@ -13,8 +13,16 @@ pub fn names(dir: &Path) -> Vec<String> {
     entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Shims whose directory is below `root`, found by their command lines.
+/// Processes of shims whose directory is below `root`: without the first processes of containers, which
+/// look like them until they become another program.
+#[must_use]
 pub fn shims(root: &Path) -> Vec<i32> {
+    let alike = look_alike(root);
+    let is_child = |pid: &i32| parent(*pid).is_some_and(|parent| alike.contains(&parent));
+    alike.iter().copied().filter(|pid| !is_child(pid)).collect()
+}
+
+fn look_alike(root: &Path) -> Vec<i32> {
     let root = root.to_string_lossy();
     let of_root = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -25,16 +33,23 @@ pub fn shims(root: &Path) -> Vec<i32> {
     pids.filter(of_root).collect()
 }
 
+/// None of one that has ended.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may have any characters.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Kills the shims whose directory is below `root`, and waits for it.
 ///
 /// # Panics
 /// When they do not end.
 pub fn end_shims(root: &Path) {
-    for pid in shims(root) {
+    for pid in look_alike(root) {
         // One that has just ended is what is wanted.
         let _ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    crate::until("the shims end", Duration::from_secs(10), || shims(root).is_empty());
+    crate::until("the shims end", Duration::from_secs(10), || look_alike(root).is_empty());
 }
 
 /// Lines of the mount table that are about places below `root`, but for the lab's own.
