@@ -1,10 +1,13 @@
 //! Files that the kernel makes up as they are read. A call reads thousands of them, so each costs as
 //! few system calls as it can, and no memory of its own.
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::io::{Errno, read};
 use std::cell::Cell;
-use std::path::Path;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Room for a file, in bytes: more than any has but for long lists.
 const ROOM: usize = 16 << 10;
@@ -21,6 +24,47 @@ enum Made {
     Piecemeal,
 }
 
+/// A directory below one that is open. A way through such file systems takes locks at each step, and
+/// those to the mounts are the same for all.
+#[derive(Clone, Debug)]
+pub(crate) struct Dir {
+    top: Arc<OwnedFd>,
+    path: PathBuf,
+}
+
+/// Mounts that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Tops(HashMap<PathBuf, Arc<OwnedFd>>);
+
+impl Tops {
+    /// The directory `path` below `mount`, whether it is there or not; none without the mount.
+    pub(crate) fn dir(&mut self, mount: &Path, path: &str) -> Option<Dir> {
+        let path = PathBuf::from(path);
+        if let Some(top) = self.0.get(mount) {
+            return Some(Dir { top: top.clone(), path });
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = Arc::new(open(mount, flags, Mode::empty()).ok()?);
+        self.0.insert(mount.to_owned(), top.clone());
+        Some(Dir { top, path })
+    }
+}
+
+impl Dir {
+    /// As [`record`], of a file in it.
+    pub(crate) fn record<T>(&self, name: &str, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        text((self.top.as_fd(), &self.path.join(name)), Made::AtOnce, look)
+    }
+
+    /// As [`list`], of a file in it.
+    pub(crate) fn list<T>(&self, name: &str, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        text((self.top.as_fd(), &self.path.join(name)), Made::Piecemeal, look)
+    }
+}
+
+/// An open directory, and the way from there; a whole path leads from anywhere.
+type Place<'a> = (BorrowedFd<'a>, &'a Path);
+
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -28,18 +72,18 @@ thread_local! {
 /// What `look` makes of the text of a file with one record, as the files of control groups are; none
 /// where there is no such file.
 pub(crate) fn record<T>(path: &Path, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    text(path, Made::AtOnce, look)
+    text((CWD, path), Made::AtOnce, look)
 }
 
 /// The same of a file with any number of records: lists of processes, of interfaces.
 pub(crate) fn list<T>(path: &Path, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    text(path, Made::Piecemeal, look)
+    text((CWD, path), Made::Piecemeal, look)
 }
 
-fn text<T>(path: &Path, made: Made, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+fn text<T>(at: Place<'_>, made: Made, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     // Taken, not borrowed: `look` may read another file.
     let mut buffer = BUFFER.take();
-    let found = load(path, made, &mut buffer).and_then(|length| {
+    let found = load(at, made, &mut buffer).and_then(|length| {
         let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
         look(text)
     });
@@ -48,8 +92,8 @@ fn text<T>(path: &Path, made: Made, look: impl FnOnce(&str) -> Option<T>) -> Opt
 }
 
 /// Bytes of the file, which are then at the beginning of `buffer`.
-fn load(path: &Path, made: Made, buffer: &mut Vec<u8>) -> Option<usize> {
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+fn load((dir, path): Place<'_>, made: Made, buffer: &mut Vec<u8>) -> Option<usize> {
+    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     if buffer.len() < ROOM {
         buffer.resize(ROOM, 0);
     }
@@ -96,6 +140,20 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(record(&path, |_| Some(())), None);
+    }
+
+    #[test]
+    fn a_mount_is_opened_once_and_leads_to_the_same_files() {
+        let mut tops = Tops::default();
+        let (first, second) =
+            (tops.dir(Path::new("/proc"), "self"), tops.dir(Path::new("/proc"), ""));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert!(Arc::ptr_eq(&first.top, &second.top));
+        let whole = |text: &str| Some(text.to_owned());
+        assert_eq!(first.record("limits", whole), record(Path::new("/proc/self/limits"), whole));
+        assert_eq!(second.list("filesystems", whole), list(Path::new("/proc/filesystems"), whole));
+        assert_eq!(first.record("no-such-file", whole), None);
+        assert!(tops.dir(Path::new("/proc/no-such-mount"), "").is_none());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a control group counts: only the files that are told, because each costs microseconds.
 
-use crate::{files, pressure};
-use cgroup::{Cgroup, Driver, Request, Version};
+use crate::files::{Dir, Tops};
+use crate::pressure;
+use cgroup::{Cgroup, Request, Version};
 use cri_api::v1::PsiStats;
-use std::path::{Path, PathBuf};
 
 /// Nanoseconds of a tick of `cpuacct.stat`: `USER_HZ` is 100 on every architecture.
 const TICK: u64 = 10_000_000;
@@ -15,17 +15,17 @@ const UNLIMITED: u64 = 1 << 62;
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     v1: V1,
-    v2: Option<PathBuf>,
+    v2: Option<Dir>,
 }
 
 /// Those of v1, by what they count.
 #[derive(Debug, Default)]
 struct V1 {
-    cpu: Option<PathBuf>,
-    cpuacct: Option<PathBuf>,
-    memory: Option<PathBuf>,
-    pids: Option<PathBuf>,
-    blkio: Option<PathBuf>,
+    cpu: Option<Dir>,
+    cpuacct: Option<Dir>,
+    memory: Option<Dir>,
+    pids: Option<Dir>,
+    blkio: Option<Dir>,
 }
 
 /// Processor time, in nanoseconds.
@@ -113,15 +113,14 @@ pub(crate) struct Device {
 
 impl Group {
     /// The group of a `linux.cgroupsPath`, or of a pod's parent.
-    pub(crate) fn find(id: &str, path: &str, driver: Driver) -> Option<Group> {
-        let request = Request { path: Some(path), driver, ..Request::new(id) };
-        let paths = Cgroup::intended(&request).ok()?;
+    pub(crate) fn find(request: &Request<'_>, tops: &mut Tops) -> Option<Group> {
+        let paths = Cgroup::intended(request).ok()?;
         let mut group = Group::default();
         for place in &paths.places {
+            let Some(dir) = tops.dir(&place.mount, place.path.as_str()) else { continue };
             match place.version {
-                Version::V2 => group.v2 = Some(place.dir()),
+                Version::V2 => group.v2 = Some(dir),
                 Version::V1 => {
-                    let dir = place.dir();
                     for controller in &place.controllers {
                         group.v1.put(controller, &dir);
                     }
@@ -133,9 +132,9 @@ impl Group {
 
     /// Processor time used, in nanoseconds.
     pub(crate) fn cpu_total(&self) -> Option<u64> {
-        let v1 = file(self.v1.cpuacct.as_deref(), "cpuacct.usage", number);
+        let v1 = file(self.v1.cpuacct.as_ref(), "cpuacct.usage", number);
         v1.or_else(|| {
-            let [total] = numbers(self.v2.as_deref(), "cpu.stat", ["usage_usec"])?;
+            let [total] = numbers(self.v2.as_ref(), "cpu.stat", ["usage_usec"])?;
             Some(total?.saturating_mul(1000))
         })
     }
@@ -151,7 +150,7 @@ impl Group {
     }
 
     fn cpu_v1(&self) -> Option<Cpu> {
-        let dir = self.v1.cpuacct.as_deref();
+        let dir = self.v1.cpuacct.as_ref();
         let total = file(dir, "cpuacct.usage", number)?;
         let ticks = numbers(dir, "cpuacct.stat", ["user", "system"])?;
         let [user, system] = ticks.map(|ticks| ticks.unwrap_or(0).saturating_mul(TICK));
@@ -160,7 +159,7 @@ impl Group {
 
     fn throttled_v1(&self) -> Option<Throttled> {
         let names = ["nr_periods", "nr_throttled", "throttled_time"];
-        let all = numbers(self.v1.cpu.as_deref(), "cpu.stat", names)?;
+        let all = numbers(self.v1.cpu.as_ref(), "cpu.stat", names)?;
         let [periods, throttled, time] = all.map(Option::unwrap_or_default);
         Some(Throttled { periods, throttled, time })
     }
@@ -169,7 +168,7 @@ impl Group {
         let times = ["usage_usec", "user_usec", "system_usec"];
         let cuts = ["nr_periods", "nr_throttled", "throttled_usec"];
         let look = |text: &str| Some((pick(text, times), pick(text, cuts)));
-        let (times, cuts) = file(self.v2.as_deref(), "cpu.stat", look)?;
+        let (times, cuts) = file(self.v2.as_ref(), "cpu.stat", look)?;
         let nano = |micro: u64| micro.saturating_mul(1000);
         let [total, user, system] = times.map(|time| nano(time.unwrap_or(0)));
         let [periods, throttled, time] = cuts.map(Option::unwrap_or_default);
@@ -177,7 +176,7 @@ impl Group {
     }
 
     pub(crate) fn memory(&self) -> Option<Memory> {
-        match file(self.v1.memory.as_deref(), "memory.usage_in_bytes", number) {
+        match file(self.v1.memory.as_ref(), "memory.usage_in_bytes", number) {
             Some(usage) => self.memory_v1(usage),
             None => self.memory_v2(),
         }
@@ -196,7 +195,7 @@ impl Group {
         let others = ["hierarchical_memory_limit", "hierarchical_memsw_limit", "total_swap"];
         let look = |text: &str| Some((pick(text, names), pick(text, others)));
         let (counts, [limit, swap_limit, swap]) =
-            file(self.v1.memory.as_deref(), "memory.stat", look)?;
+            file(self.v1.memory.as_ref(), "memory.stat", look)?;
         let limited = |limit: &u64| *limit < UNLIMITED;
         Some(Memory {
             limit: limit.filter(limited),
@@ -207,7 +206,7 @@ impl Group {
     }
 
     fn memory_v2(&self) -> Option<Memory> {
-        let dir = self.v2.as_deref();
+        let dir = self.v2.as_ref();
         let usage = file(dir, "memory.current", number)?;
         let names = [
             "anon",
@@ -232,13 +231,13 @@ impl Group {
     /// What there is beside `memory`, which was just read.
     pub(crate) fn peaks(&self, memory: &Memory) -> Peaks {
         if let Some(kernel) = memory.kernel {
-            let dir = self.v2.as_deref();
+            let dir = self.v2.as_ref();
             let events = numbers(dir, "memory.events", ["max", "oom_kill"]);
             let [failures, oom_kills] = events.unwrap_or_default();
             let peak = file(dir, "memory.peak", number);
             return Peaks { peak, failures: failures.unwrap_or(0), oom_kills, kernel };
         }
-        let dir = self.v1.memory.as_deref();
+        let dir = self.v1.memory.as_ref();
         let oom = numbers(dir, "memory.oom_control", ["oom_kill"]);
         Peaks {
             peak: file(dir, "memory.max_usage_in_bytes", number),
@@ -250,17 +249,17 @@ impl Group {
 
     /// Tasks of the group, and how many there may be.
     pub(crate) fn threads(&self) -> Option<(u64, Option<u64>)> {
-        let of = |dir: Option<&Path>| {
+        let of = |dir: Option<&Dir>| {
             Some((file(dir, "pids.current", number)?, file(dir, "pids.max", number)))
         };
-        of(self.v1.pids.as_deref()).or_else(|| of(self.v2.as_deref()))
+        of(self.v1.pids.as_ref()).or_else(|| of(self.v2.as_ref()))
     }
 
     /// What `look` makes of the list of the group's own processes.
     fn procs<T>(&self, look: impl Fn(&str) -> T) -> Option<T> {
         let V1 { pids, memory, cpu, .. } = &self.v1;
         let mut dirs = [pids, memory, cpu, &self.v2].into_iter().flatten();
-        dirs.find_map(|dir| files::list(&dir.join("cgroup.procs"), |text| Some(look(text))))
+        dirs.find_map(|dir| dir.list("cgroup.procs", |text| Some(look(text))))
     }
 
     /// Processes of the group itself.
@@ -275,14 +274,14 @@ impl Group {
 
     /// Stalls by `cpu`, `memory` or `io`; only v2 counts them.
     pub(crate) fn pressure(&self, resource: &str) -> Option<PsiStats> {
-        file(self.v2.as_deref(), &format!("{resource}.pressure"), pressure::parse)
+        file(self.v2.as_ref(), &format!("{resource}.pressure"), pressure::parse)
     }
 
     pub(crate) fn devices(&self) -> Vec<Device> {
         let mut all = Vec::new();
-        let Some(dir) = self.v1.blkio.as_deref() else {
+        let Some(dir) = self.v1.blkio.as_ref() else {
             let look = |text: &str| Some(text.lines().filter_map(device_v2).collect());
-            return file(self.v2.as_deref(), "io.stat", look).unwrap_or_default();
+            return file(self.v2.as_ref(), "io.stat", look).unwrap_or_default();
         };
         let mut read = |name: &str, fields: fn(&mut Device) -> [&mut u64; 2]| {
             file(Some(dir), name, |text| {
@@ -301,7 +300,7 @@ impl Group {
 }
 
 impl V1 {
-    fn put(&mut self, controller: &str, dir: &Path) {
+    fn put(&mut self, controller: &str, dir: &Dir) {
         let place = match controller {
             "cpu" => &mut self.cpu,
             "cpuacct" => &mut self.cpuacct,
@@ -310,13 +309,13 @@ impl V1 {
             "blkio" => &mut self.blkio,
             _ => return,
         };
-        *place = Some(dir.to_owned());
+        *place = Some(dir.clone());
     }
 }
 
 /// What `look` makes of a file of a group; none where the kernel or the group lacks it.
-fn file<T>(dir: Option<&Path>, name: &str, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    files::record(&dir?.join(name), look)
+fn file<T>(dir: Option<&Dir>, name: &str, look: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    dir?.record(name, look)
 }
 
 /// A number; none for `max`.
@@ -326,7 +325,7 @@ fn number(text: &str) -> Option<u64> {
 
 /// The numbers of `names` in a file of the group.
 fn numbers<const N: usize>(
-    dir: Option<&Path>,
+    dir: Option<&Dir>,
     name: &str,
     names: [&str; N],
 ) -> Option<[Option<u64>; N]> {
@@ -430,7 +429,7 @@ mod tests {
         let script = "sleep 0.1; x=$(yes | head -c 3000000); while :; do :; done";
         let mut busy = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         made.add(busy.id()).unwrap();
-        let group = Group::find("x", &path, Driver::Cgroupfs).unwrap();
+        let group = Group::find(&request, &mut Tops::default()).unwrap();
         for _ in 0..200 {
             std::thread::sleep(std::time::Duration::from_millis(50));
             if group.processes().unwrap() == [busy.id()] && group.memory().unwrap().usage > 0 {

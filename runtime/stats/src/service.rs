@@ -1,11 +1,13 @@
 //! What is asked for.
 
 use crate::call::Call;
+use crate::files::Tops;
 use crate::group::Group;
 use crate::layers::Layers;
 use crate::rate::Rates;
 use crate::{describe, metrics};
 use ::container::{Container, Containers};
+use cgroup::Request;
 use cri_api::v1::{ContainerState, ContainerStats, MetricDescriptor, PodSandboxStats};
 use sandbox::{Error, Kind, Result, Sandbox};
 use std::collections::HashMap;
@@ -38,6 +40,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Groups {
     by_id: HashMap<String, Arc<Group>>,
+    tops: Tops,
     /// How many there may be before those that are gone are forgotten.
     room: usize,
 }
@@ -172,7 +175,8 @@ impl Shared {
         if let Some(group) = groups.by_id.get(id) {
             return Some(group.clone());
         }
-        let group = Arc::new(Group::find(id, path, driver)?);
+        let request = Request { path: Some(path), driver, ..Request::new(id) };
+        let group = Arc::new(Group::find(&request, &mut groups.tops)?);
         if groups.by_id.len() >= groups.room {
             let pods = self.containers.pods();
             let is_there = |id: &str| self.containers.get(id).is_ok() || pods.get(id).is_ok();
