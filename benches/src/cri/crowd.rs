@@ -1,5 +1,6 @@
 //! Many pods: made at once, listed, measured, found again after a start, ended.
 
+use super::answers;
 use super::pods::{Running, Wanted};
 use super::server::{Kept, Server};
 use crate::error::{Error, Result};
@@ -158,69 +159,31 @@ async fn all<T: 'static>(
 }
 
 /// The calls that tell of everything there is.
-#[derive(Debug, Clone, Copy)]
-enum List {
-    Pods,
-    Containers,
-    Images,
-    PodStats,
-    ContainerStats,
-    PodMetrics,
-    Status,
-}
-
-const KINDS: [(List, &str); 7] = [
-    (List::Pods, "ListPodSandbox"),
-    (List::Containers, "ListContainers"),
-    (List::Images, "ListImages"),
-    (List::PodStats, "ListPodSandboxStats"),
-    (List::ContainerStats, "ListContainerStats"),
-    (List::PodMetrics, "ListPodSandboxMetrics"),
-    (List::Status, "Status"),
+const LISTED: [(&str, &str); 7] = [
+    ("ListPodSandbox", "/runtime.v1.RuntimeService/ListPodSandbox"),
+    ("ListContainers", "/runtime.v1.RuntimeService/ListContainers"),
+    ("ListImages", "/runtime.v1.ImageService/ListImages"),
+    ("ListPodSandboxStats", "/runtime.v1.RuntimeService/ListPodSandboxStats"),
+    ("ListContainerStats", "/runtime.v1.RuntimeService/ListContainerStats"),
+    ("ListPodSandboxMetrics", "/runtime.v1.RuntimeService/ListPodSandboxMetrics"),
+    ("Status", "/runtime.v1.RuntimeService/Status"),
 ];
 
 fn list(lanes: &[Lane<'_>], runtime: &Runtime, board: &mut Board) {
     let mut turns = Turns::of(lanes.len());
-    let mut clients: Vec<Client> =
+    let clients: Vec<Client> =
         runtime.block_on(async { lanes.iter().map(|lane| lane.server.client()).collect() });
     for round in 0..LISTS + 2 {
         board.counts = round >= 2;
-        for (kind, verb) in KINDS {
+        for (verb, method) in LISTED {
             for at in turns.shuffled() {
                 let label = lanes[at].server.team.label();
                 if board.may_run(label) {
-                    board.note(label, verb, runtime.block_on(ask(&mut clients[at], kind)));
+                    let asked = runtime.block_on(answers::time(&clients[at].channel, method));
+                    board.note(label, verb, asked.map_err(|status| status.to_string()));
                 }
             }
         }
     }
     board.counts = true;
-}
-
-async fn ask(client: &mut Client, kind: List) -> std::result::Result<Duration, String> {
-    let (runtime, images) = (&mut client.runtime, &mut client.images);
-    let begun = Instant::now();
-    let outcome = match kind {
-        List::Pods => {
-            runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await.map(drop)
-        }
-        List::Containers => {
-            runtime.list_containers(v1::ListContainersRequest::default()).await.map(drop)
-        }
-        List::Images => images.list_images(v1::ListImagesRequest::default()).await.map(drop),
-        List::PodStats => runtime
-            .list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest::default())
-            .await
-            .map(drop),
-        List::ContainerStats => {
-            runtime.list_container_stats(v1::ListContainerStatsRequest::default()).await.map(drop)
-        }
-        List::PodMetrics => runtime
-            .list_pod_sandbox_metrics(v1::ListPodSandboxMetricsRequest::default())
-            .await
-            .map(drop),
-        List::Status => runtime.status(v1::StatusRequest::default()).await.map(drop),
-    };
-    let wall = begun.elapsed();
-    outcome.map(|()| wall).map_err(|status| status.to_string())
 }

@@ -1,6 +1,7 @@
 //! podloomd beside other servers of the CRI, each on a node of its own.
 #![allow(clippy::print_stdout, reason = "this program's output is its use")]
 
+mod answers;
 mod calls;
 mod crowd;
 mod kind;

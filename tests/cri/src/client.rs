@@ -20,6 +20,8 @@ pub struct Client {
     pub runtime: RuntimeServiceClient<Channel>,
     /// Images.
     pub images: ImageServiceClient<Channel>,
+    /// The connection of both, for who does not want answers read.
+    pub channel: Channel,
     /// The control group below which pods have theirs.
     pub cgroup: String,
     /// Where pods have their logs.
@@ -43,10 +45,11 @@ impl Client {
     pub fn new(socket: &Path, cgroup: String, log_dir: PathBuf) -> Client {
         let channel = channel(socket);
         let runtime = RuntimeServiceClient::new(channel.clone());
-        let images = ImageServiceClient::new(channel);
+        let images = ImageServiceClient::new(channel.clone());
         Client {
             runtime: runtime.max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE),
             images: images.max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE),
+            channel,
             cgroup,
             log_dir,
         }
