@@ -13,17 +13,19 @@ use crate::{
 };
 use cri_api::v1::{ContainerConfig, ContainerState, LinuxContainerResources, PodSandboxConfig};
 use image::{Digest, ImageConfig};
+use oci::Bundle;
 use runtime_spec::Spec;
 use sandbox::names::{Outcome, Turn, new_id, told};
 use sandbox::{Sandbox, blocking, disk};
 use shim_client::Shim;
-use shim_protocol::{Created, Runtime};
+use shim_protocol::{Create, Runtime};
 use snapshot::SnapshotKind;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Mode of a bundle's configuration: it may hold secrets of the environment.
 const CONFIG_MODE: u32 = 0o600;
@@ -46,9 +48,17 @@ pub(crate) async fn create(
         Turn::Join { outcome, .. } => told(outcome).await,
         Turn::Make(sender) => {
             let outcome = sender.subscribe();
-            let job = Job { shared: shared.clone(), id, wish, pod, shim };
+            let shared_by_job = shared.clone();
+            let job = Arc::new(Job {
+                shared: shared_by_job,
+                id,
+                wish,
+                pod,
+                shim,
+                begun: OnceLock::new(),
+            });
             // It goes on when the answer is known, and whatever becomes of the caller.
-            drop(shared.begin(async move { job.run(sender).await }));
+            drop(shared.begin(job.run(sender)));
             let outcome = told(outcome).await;
             shared.names.told(&name);
             outcome
@@ -63,6 +73,8 @@ struct Job {
     wish: Wish,
     pod: Arc<Sandbox>,
     shim: Shim,
+    /// Set before anything of it is made.
+    begun: OnceLock<Arc<Container>>,
 }
 
 /// What a container is made of, found on the node.
@@ -81,109 +93,115 @@ struct Fresh {
     adjusted: Option<LinuxContainerResources>,
 }
 
-/// A container that the shim was told to make, and found nothing wrong with.
-struct Ordered {
-    fresh: Fresh,
-    creating: Creating,
+/// A container whose files are there, but for its bundle: hooks may adjust that.
+struct Prepared {
+    /// Makes the lease of its image durable.
+    leasing: JoinHandle<Result<()>>,
+    planned: Planned,
 }
 
-/// How far the shim has come.
-enum Creating {
-    /// It is done.
-    Done(Created),
-    /// It goes on.
-    GoesOn(Pin<Box<dyn Future<Output = Result<Created>> + Send>>),
-}
-
-impl Creating {
-    async fn end(self) -> Result<Created> {
-        match self {
-            Creating::Done(created) => Ok(created),
-            Creating::GoesOn(work) => work.await,
-        }
-    }
+/// What the shim is to make.
+struct Planned {
+    order: Create,
+    bundle: Bundle,
+    identity: Identity,
+    /// What the runtime thinks of the bundle.
+    checked: Result<()>,
 }
 
 impl Job {
     /// Makes it; `teller` hears the outcome as soon as it is certain.
-    async fn run(&self, teller: watch::Sender<Outcome>) {
+    async fn run(self: Arc<Self>, teller: watch::Sender<Outcome>) {
         let name = self.wish.name(&self.pod);
-        let found = match self.find().await {
-            Ok(found) => found,
-            Err(e) => {
+        let job = self.clone();
+        let failed = match blocking(move || job.prepare()).await {
+            Ok(prepared) => self.make(prepared, &teller).await.err(),
+            Err(e) => Some(e),
+        };
+        let Some(failed) = failed else { return };
+        let failed = match self.begun.get() {
+            Some(container) => {
+                tracing::warn!(container = self.id, name = %name, error = %failed, "container was not made");
+                self.undo(container, failed).await
+            }
+            None => {
                 self.shared.names.free(&name, &self.id);
-                teller.send_replace(Some(Err(e)));
-                return;
+                failed
             }
         };
-        let container = found.container.clone();
-        if let Err(failed) = self.make(&container, found, &teller).await {
-            tracing::warn!(container = self.id, name = %name, error = %failed, "container was not made");
-            let failed = self.undo(&container, failed).await;
-            teller.send_replace(Some(Err(failed)));
+        teller.send_replace(Some(Err(failed)));
+    }
+
+    /// Finds what it is made of, and makes its files. Blocks.
+    fn prepare(&self) -> Result<Prepared> {
+        let found = self.find()?;
+        let (images, id, image) =
+            (self.shared.images.clone(), self.id.clone(), found.image.clone());
+        let _first = self.begun.set(found.container.clone());
+        // The lease is made durable meanwhile.
+        let leasing = tokio::task::spawn_blocking(move || lease(&images, &id, &image));
+        match self.plan(&found) {
+            Ok(planned) => Ok(Prepared { leasing, planned }),
+            Err(e) => {
+                // To its end: it is undone with the rest.
+                let _leased = Handle::current().block_on(leasing);
+                Err(e)
+            }
         }
     }
 
-    /// Makes it. When all is written down and the shim has found nothing wrong it is there, and its
-    /// creator is told; then the rest of its making is awaited.
+    fn plan(&self, found: &Found) -> Result<Planned> {
+        let (spec, identity) = compose(&self.shared, &self.wish, &self.pod, found)?;
+        let order = making::order(&self.shared, &found.container)?;
+        let bundle = making::bundle(&found.container, spec)?;
+        let checked = making::check(&found.container, &order, &bundle);
+        Ok(Planned { order, bundle, identity, checked })
+    }
+
+    /// Makes it. When it was checked and all is written down it is there, and its creator is told; then
+    /// the making of its process is awaited, which goes on meanwhile.
     ///
     /// # Errors
     /// It was refused, or could not be written down. Nobody was told of it then.
-    async fn make(
-        &self,
-        container: &Arc<Container>,
-        found: Found,
-        teller: &watch::Sender<Outcome>,
-    ) -> Result<()> {
-        let (images, id, image) =
-            (self.shared.images.clone(), self.id.clone(), found.image.clone());
-        // The lease is made durable meanwhile. Both to their end: they are undone together.
-        let (ordered, leased) = tokio::join!(
-            self.order(container, found),
-            blocking(move || lease(&images, &id, &image))
-        );
-        let Ordered { fresh, creating } = ordered?;
-        let written = match leased {
-            Ok(()) => self.write(container, fresh).await,
-            failed => failed,
+    async fn make(&self, prepared: Prepared, teller: &watch::Sender<Outcome>) -> Result<()> {
+        let Some(container) = self.begun.get() else {
+            return Err(Error::new(Kind::Internal, self.id.as_str(), "was not begun"));
         };
-        if let Err(e) = written {
-            // What the shim has made is undone with the rest.
-            let _made = creating.end().await;
-            return Err(e);
-        }
-        let begun = Begun::new(container);
-        self.shared.add(container);
-        self.shared.names.made(&self.wish.name(&self.pod), &self.id);
-        self.shared.tell(container, Change::Created);
-        let finish = async {
-            let made = creating.end().await;
-            begun.end(&self.shared, &self.shim, made).await;
-        };
-        let answer = async {
-            let peer = Peer { pod: &self.pod, container };
-            if let Err(e) = self.shared.settings.hooks.created(peer).await {
-                tracing::warn!(container = self.id, error = %e, "a hook after creation failed");
+        let Prepared { leasing, planned } = prepared;
+        let laid = self.lay(container, planned).await;
+        let leased = async { leasing.await.map_err(|e| Error::new(Kind::Internal, "lease", e))? };
+        let (order, fresh) = match laid {
+            Ok(laid) => laid,
+            Err(e) => {
+                let _leased = leased.await;
+                return Err(e);
             }
-            teller.send_replace(Some(Ok(self.id.clone())));
         };
-        tokio::join!(answer, finish);
+        crate::watch::listen(&self.shared, &self.pod, &self.shim);
+        let begun = Begun::new(container);
+        let making = self.shared.ask(&order.id, self.shim.create(&order));
+        // Both to their end: they are undone together.
+        let (made, told) = tokio::join!(making, async {
+            leased.await?;
+            self.write(container, fresh).await?;
+            self.tell(container, teller).await;
+            Ok(())
+        });
+        told?;
+        begun.end(&self.shared, &self.shim, made).await;
         Ok(())
     }
 
-    /// Lays it down and has the shim make it, until that has found nothing wrong.
-    async fn order(&self, container: &Arc<Container>, found: Found) -> Result<Ordered> {
-        let fresh = self.lay(container, found).await?;
-        crate::watch::listen(&self.shared, &self.pod, &self.shim);
-        let mut events = self.shim.events();
-        let order = making::order(&self.shared, container)?;
-        let (shared, shim) = (self.shared.clone(), self.shim.clone());
-        let mut work = Box::pin(async move { shared.ask(&order.id, shim.create(&order)).await });
-        let creating = tokio::select! {
-            made = &mut work => Creating::Done(made?),
-            true = events.accepted(&self.id) => Creating::GoesOn(work),
-        };
-        Ok(Ordered { fresh, creating })
+    /// Lists it, and tells everybody.
+    async fn tell(&self, container: &Arc<Container>, teller: &watch::Sender<Outcome>) {
+        self.shared.add(container);
+        self.shared.names.made(&self.wish.name(&self.pod), &self.id);
+        self.shared.tell(container, Change::Created);
+        let peer = Peer { pod: &self.pod, container };
+        if let Err(e) = self.shared.settings.hooks.created(peer).await {
+            tracing::warn!(container = self.id, error = %e, "a hook after creation failed");
+        }
+        teller.send_replace(Some(Ok(self.id.clone())));
     }
 
     /// Writes its first status, with which it is whole.
@@ -228,19 +246,14 @@ impl Job {
         failed.and([e]).and(noted)
     }
 
-    /// Looks everything up. Has no effect.
-    async fn find(&self) -> Result<Found> {
+    /// Looks everything up. Has no effect. Blocks.
+    fn find(&self) -> Result<Found> {
         let handler = making::handler(&self.shared, self.pod.handler())?;
         let pid = self.pid()?;
-        let (images, text) = (self.shared.images.clone(), self.wish.image.clone());
-        let (image, config) = blocking(move || {
-            let image = sources::image_of(&images, &text)?.id;
-            let config = images.config(&image);
-            let config =
-                config.map_err(|e| Error::new(Kind::Invalid, format!("image {image}"), e))?;
-            Ok((image, config))
-        })
-        .await?;
+        let images = &self.shared.images;
+        let image = sources::image_of(images, &self.wish.image)?.id;
+        let config = images.config(&image);
+        let config = config.map_err(|e| Error::new(Kind::Invalid, format!("image {image}"), e))?;
         let record = self.record(&image, &config, &pid)?;
         let container = Arc::new(Container::new(record, self.shared.state_dir(&self.id))?);
         container.restore(crate::record::Stored {
@@ -298,25 +311,29 @@ impl Job {
         })
     }
 
-    /// Lays down all that it is made of: its file system, its bundle.
-    async fn lay(&self, container: &Arc<Container>, found: Found) -> Result<Fresh> {
-        let is_built_in = matches!(found.handler.runtime, Runtime::BuiltIn(_));
-        let (shared, wish, pod) = (self.shared.clone(), self.wish.clone(), self.pod.clone());
-        let (spec, identity) = blocking(move || prepare(&shared, &wish, &pod, &found)).await?;
+    /// Has hooks adjust it, and lays down its bundle.
+    async fn lay(&self, container: &Arc<Container>, planned: Planned) -> Result<(Create, Fresh)> {
+        let Planned { order, mut bundle, identity, mut checked } = planned;
         let peer = Peer { pod: &self.pod, container };
-        let adjusted = self.shared.settings.hooks.create(peer, spec).await?;
+        let adjusted = self.shared.settings.hooks.create(peer, bundle.spec.clone()).await?;
         self.place(container, &adjusted.spec).await?;
+        if adjusted.spec != bundle.spec {
+            bundle = making::bundle(container, adjusted.spec)?;
+            let (container, order, own) = (container.clone(), order.clone(), bundle.clone());
+            checked = blocking(move || making::check(&container, &order, &own)).await;
+        }
+        checked?;
         let path = container.run_dir().join(CONFIG);
-        let text = serde_json::to_vec(&adjusted.spec);
-        let text = text.map_err(|e| Error::new(Kind::Internal, path.display(), e))?;
         // In memory, and small: not worth another thread.
-        disk::replace(&path, &text, CONFIG_MODE).map_err(|e| Error::io(path.display(), &e))?;
-        let hooks = adjusted.spec.hooks.as_ref();
+        let written = disk::replace(&path, bundle.text(), CONFIG_MODE);
+        written.map_err(|e| Error::io(path.display(), &e))?;
+        let hooks = bundle.spec.hooks.as_ref();
         let is_watched = hooks.is_some_and(|hooks| !hooks.poststop.is_empty());
+        let is_built_in = matches!(order.runtime, Runtime::BuiltIn(_));
         let _first = container.parts_freely.set(is_built_in && !is_watched);
-        let process = adjusted.spec.process.unwrap_or_default();
+        let process = bundle.spec.process.unwrap_or_default();
         let _first = container.process.set(Arc::new(process));
-        Ok(Fresh { identity, adjusted: adjusted.resources })
+        Ok((order, Fresh { identity, adjusted: adjusted.resources }))
     }
 
     /// Notes the control group that a hook wants instead, so that whoever undoes the container finds
@@ -345,7 +362,7 @@ fn lease(images: &image::ImageService, id: &str, image: &Digest) -> Result<()> {
 }
 
 /// Everything on disk, and the configuration. Blocks.
-fn prepare(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result<(Spec, Identity)> {
+fn compose(shared: &Shared, wish: &Wish, pod: &Sandbox, found: &Found) -> Result<(Spec, Identity)> {
     let container = &found.container;
     let (id, settings, images) = (container.id(), &shared.settings, &shared.images);
     disk::make_dir(container.state_dir())?;

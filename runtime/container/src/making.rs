@@ -5,6 +5,8 @@ use crate::container::Container;
 use crate::shared::Shared;
 use crate::{Error, Handler, Kind, Result, watch};
 use cri_api::v1::ContainerState;
+use oci::Bundle;
+use runtime_spec::Spec;
 use shim_client::Shim;
 use shim_protocol::{CgroupDriver, Create, Created, Log, Phase, Runtime, Stdio};
 use std::sync::Arc;
@@ -165,6 +167,52 @@ pub(crate) fn handler(shared: &Shared, name: &str) -> Result<Handler> {
             Err(e.with_advice("configure it again, or remove the pod"))
         }
     }
+}
+
+/// The bundle of a container, which is not written down yet.
+///
+/// # Errors
+/// Never, but for a faulty build.
+pub(crate) fn bundle(container: &Container, spec: Spec) -> Result<Bundle> {
+    Bundle::new(container.run_dir(), spec).map_err(|e| of_runtime(container.id(), e))
+}
+
+/// Checks a bundle as the linked runtime will; of what other programs want, nothing is known. Blocks.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(container: &Container, order: &Create, bundle: &Bundle) -> Result<()> {
+    let Runtime::BuiltIn(settings) = &order.runtime else { return Ok(()) };
+    let refused = |e| of_runtime(container.id(), e);
+    let driver = |driver| match driver {
+        CgroupDriver::Cgroupfs => cgroup::Driver::Cgroupfs,
+        CgroupDriver::Systemd => cgroup::Driver::Systemd,
+    };
+    let runtime = oci::Runtime {
+        root: container.run_dir().to_owned(),
+        cgroups: settings.cgroups.map(driver),
+        rootless: false,
+    };
+    let options = oci::CreateOptions {
+        no_pivot: settings.no_pivot,
+        filters: settings.filters.clone(),
+        ..oci::CreateOptions::default()
+    };
+    let id = oci::ContainerId::new(container.id()).map_err(refused)?;
+    runtime.check(&id, bundle, &options).map_err(refused)
+}
+
+/// What the runtime said of a container.
+fn of_runtime(id: &str, e: oci::Error) -> Error {
+    let kind = match e.kind {
+        oci::Kind::Invalid => Kind::Invalid,
+        oci::Kind::NotFound => Kind::NotFound,
+        oci::Kind::Exists => Kind::AlreadyExists,
+        oci::Kind::State | oci::Kind::Unsupported => Kind::Precondition,
+        oci::Kind::Timeout => Kind::Deadline,
+        oci::Kind::Hook | oci::Kind::System(_) => Kind::Io,
+    };
+    Error::new(kind, format!("container {id:.12}"), e)
 }
 
 /// What the shim is told of a container whose bundle is there.

@@ -42,6 +42,11 @@ impl Bundle {
         Ok(Bundle { path: dir.to_owned(), spec, text })
     }
 
+    /// The configuration as it is written down.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// What is odd in the configuration but harmless, for the log; nothing when the configuration is
     /// wrong, which has its own words.
     pub fn warnings(&self) -> Vec<String> {

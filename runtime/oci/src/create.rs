@@ -44,7 +44,7 @@ pub struct CreateOptions {
 }
 
 /// A container that can be made: all that is known before there is any effect.
-pub struct Ready<'a> {
+struct Ready<'a> {
     runtime: &'a Runtime,
     id: &'a ContainerId,
     bundle: &'a Bundle,
@@ -71,22 +71,16 @@ impl Runtime {
         Ready::new(self, id, bundle, options)?.make()
     }
 
-    /// Checks a container as a whole; nothing of it is made yet. What takes long, and what only the
-    /// kernel can refuse, is left to [`Ready::make`].
+    /// Checks a container as a whole, and makes nothing of it. What takes long, and what only the
+    /// kernel can refuse, is found by [`Runtime::create`] alone.
     ///
     /// # Errors
     /// The configuration is wrong.
-    pub fn ready<'a>(
-        &'a self,
-        id: &'a ContainerId,
-        bundle: &'a Bundle,
-        options: &'a CreateOptions,
-    ) -> Result<Ready<'a>> {
+    pub fn check(&self, id: &ContainerId, bundle: &Bundle, options: &CreateOptions) -> Result<()> {
         let ready = Ready::new(self, id, bundle, options)?;
-        // Planned again with its control groups, which are not there yet.
-        let situation = ready.situation(rootfs::Cgroups::Absent);
-        rootfs::Plan::new(&bundle.spec, &situation)?;
-        Ok(ready)
+        // It is planned with its control groups when they are there.
+        rootfs::Plan::new(&bundle.spec, &ready.situation(rootfs::Cgroups::Absent))?;
+        Ok(())
     }
 
     fn make(&self, ready: &Ready<'_>, undo: &mut Undo) -> Result<Owned> {
@@ -229,10 +223,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Makes it; its process waits for [`Created::start`].
-    ///
-    /// # Errors
-    /// The name is taken, or a step failed; nothing is left behind.
-    pub fn make(self) -> Result<Created> {
+    fn make(self) -> Result<Created> {
         let dir = Dir::create(&self.runtime.root, self.id)?;
         let mut undo = Undo(Some(dir));
         let owned = self.runtime.make(&self, &mut undo)?;

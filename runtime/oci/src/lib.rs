@@ -48,7 +48,7 @@ mod sysctl;
 pub use bundle::Bundle;
 pub use cgroup::Driver;
 pub use container::{Container, Created, Running};
-pub use create::{CreateOptions, Ready};
+pub use create::CreateOptions;
 pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use features::features;

@@ -104,8 +104,7 @@ impl Shim {
         self.done(&Call::SetSysctls { sysctls: sysctls.clone() }).await
     }
 
-    /// Makes a container whose process waits to be started. See [`Events::accepted`] for the moment at
-    /// which nothing was found wrong with it.
+    /// Makes a container whose process waits to be started.
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`], [`Kind::Invalid`] for a wrong configuration, or a step failed; nothing

@@ -38,8 +38,7 @@ pub enum Call {
         /// Names with dots, and values.
         sysctls: BTreeMap<String, String>,
     },
-    /// Makes a container whose process waits. [`Accepted`](crate::Event::Accepted) tells that it was
-    /// checked. Answered by [`Created`](crate::Answer::Created).
+    /// Makes a container whose process waits. Answered by [`Created`](crate::Answer::Created).
     Create(Create),
     /// Starts the process of a container.
     Start {

@@ -25,13 +25,6 @@ pub enum Event {
     /// A process ended. Of a container's first process there is a record by now, and its log is
     /// complete.
     Exited(Exit),
-    /// Nothing was found wrong with a container that is being made: from here on only the kernel, the
-    /// node or a hook can fail it. The answer to [`Create`](crate::Call::Create) comes when it is
-    /// made. Not told by releases that check and make in one step.
-    Accepted {
-        /// The container.
-        id: String,
-    },
     /// The kernel killed a process of the container because memory ran out.
     Oom {
         /// The container.

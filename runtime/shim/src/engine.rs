@@ -86,14 +86,8 @@ impl Engine {
         }
     }
 
-    /// Makes a container; `accepted` is called when it was checked, and before it has any effect.
-    pub(crate) fn create(
-        &self,
-        id: &str,
-        read: &Read,
-        streams: Streams,
-        accepted: impl FnOnce(),
-    ) -> Result<Made> {
+    /// Makes a container.
+    pub(crate) fn create(&self, id: &str, read: &Read, streams: Streams) -> Result<Made> {
         match self {
             Engine::BuiltIn { runtime, settings } => {
                 let options = CreateOptions {
@@ -103,13 +97,10 @@ impl Engine {
                     ..CreateOptions::default()
                 };
                 let id = name(id)?;
-                let ready = runtime.ready(&id, &read.bundle, &options).map_err(of_runtime)?;
-                accepted();
-                taken(ready.make().map_err(of_runtime)?)
+                taken(runtime.create(&id, &read.bundle, &options).map_err(of_runtime)?)
             }
             Engine::Program(program) => {
                 let terminal = read.bundle.spec.process.as_ref().is_some_and(|it| it.terminal);
-                accepted();
                 program.create(id, &read.bundle.path, &streams, terminal)
             }
         }

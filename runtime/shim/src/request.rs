@@ -5,7 +5,7 @@ use crate::copy::{Copier, Order, Streams};
 use crate::engine::{Added, Engine, Made, Read, name};
 use crate::error::{Result, io, of_runtime};
 use crate::pod::Pod;
-use crate::work::{Apply, Line, Note, Ticket};
+use crate::work::{Apply, Line, Ticket};
 use crate::{exits, namespaces, reap, stdio};
 use rustix::fd::{AsFd, OwnedFd};
 use shim_protocol::{
@@ -82,9 +82,8 @@ fn create(pod: &mut Pod, ticket: Ticket, wanted: Create) -> Result<()> {
     exits::remove(&pod.dir, &wanted.id)?;
     let engine = Engine::new(&pod.dir, &wanted.runtime);
     pod.containers.insert(wanted.id.clone(), Container::new(engine.clone()));
-    let mailbox = pod.mailbox.clone();
     let job = Box::new(move || {
-        let made = make(&engine, &wanted, || mailbox.post(Note::Accepted(wanted.id.clone())));
+        let made = make(&engine, &wanted);
         let apply: Apply =
             Box::new(move |pod: &mut Pod| (created(pod, &wanted.id, made), Vec::new()));
         apply
@@ -94,11 +93,11 @@ fn create(pod: &mut Pod, ticket: Ticket, wanted: Create) -> Result<()> {
 }
 
 /// In a worker: the container, and who copies its output.
-fn make(engine: &Engine, wanted: &Create, accepted: impl FnOnce()) -> Result<(Made, Copier, bool)> {
+fn make(engine: &Engine, wanted: &Create) -> Result<(Made, Copier, bool)> {
     let read = Read::new(wanted)?;
     let copier = Copier::prepare(&wanted.stdio)?;
     let (ends, streams) = stdio::make(&wanted.stdio)?;
-    let made = engine.create(&wanted.id, &read, streams, accepted)?;
+    let made = engine.create(&wanted.id, &read, streams)?;
     let copier = match &made.terminal {
         Some(master) => copier.terminal(master),
         None => copier.pipes(ends),

@@ -10,7 +10,7 @@ use crate::{memory, work};
 use oci::signals::Watch;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
-use shim_protocol::{EXITS, Event, SOCKET};
+use shim_protocol::{EXITS, SOCKET};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -212,10 +212,6 @@ impl Shim {
             let (line, ticket, apply) = match note {
                 Note::Worked(line, ticket, apply) => (Some(line), ticket, apply),
                 Note::Done(ticket, apply) => (None, ticket, apply),
-                Note::Accepted(id) => {
-                    self.clients.tell(vec![Event::Accepted { id }]);
-                    continue;
-                }
                 Note::Drained(id) => {
                     end::drained(&mut self.pod, &id);
                     continue;

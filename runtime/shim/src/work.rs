@@ -45,8 +45,6 @@ pub(crate) enum Note {
     Worked(Line, Ticket, Apply),
     /// Somebody who is no worker is done.
     Done(Ticket, Apply),
-    /// Nothing was found wrong with a container that is being made.
-    Accepted(String),
     /// Nothing more to copy of a container's output from before its end.
     Drained(String),
 }

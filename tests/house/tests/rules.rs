@@ -75,6 +75,7 @@ fn allowed_in_runtime(name: &str) -> &'static [&'static str] {
             "shim-client",
             "shim-protocol",
             "runtime-spec",
+            "oci",
             "seccomp",
             "cgroup",
         ],

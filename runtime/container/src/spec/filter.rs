@@ -2,6 +2,7 @@
 
 use crate::{Error, Kind, Result};
 use runtime_spec::{Capabilities, Seccomp, SeccompAction, SyscallRule};
+use std::sync::OnceLock;
 
 /// What all containers may call.
 const BASE: &str = include_str!("seccomp.json");
@@ -52,12 +53,22 @@ const BY_CAPABILITY: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// [`BASE`], read once: every container has it.
+fn base() -> Result<Seccomp> {
+    static READ: OnceLock<Seccomp> = OnceLock::new();
+    if let Some(read) = READ.get() {
+        return Ok(read.clone());
+    }
+    let read = parse(BASE.as_bytes(), "built-in seccomp profile")?;
+    Ok(READ.get_or_init(|| read).clone())
+}
+
 /// The filter of a process with these capabilities.
 ///
 /// # Errors
 /// Never, but for a faulty build.
 pub(crate) fn built_in(capabilities: &Capabilities) -> Result<Seccomp> {
-    let mut profile = parse(BASE.as_bytes(), "built-in seccomp profile")?;
+    let mut profile = base()?;
     let has = |name: &str| capabilities.bounding.iter().any(|own| own == name);
     let mut more: Vec<&str> = BY_CAPABILITY
         .iter()
