@@ -292,6 +292,18 @@ impl Cgroup {
         Ok(self.paths.lead().map(|place| Dir::find(&place.dir())).transpose()?.flatten().is_some())
     }
 
+    /// Whether systemd has the group's unit for the container `id`, with nothing in it. Such a unit was
+    /// made around a process that had just ended: the kernel takes that in silence, and a group that
+    /// never had a process is never told to be empty, so systemd keeps it.
+    ///
+    /// # Errors
+    /// systemd does not answer, or the kernel's word on the group cannot be read.
+    pub fn is_left_over(&self, id: &str) -> Result<bool> {
+        let Some(unit) = &self.paths.unit else { return Ok(false) };
+        let told = systemd::description(unit, self.paths.user)?;
+        Ok(told == Some(systemd::described(id)) && self.pids()?.is_empty())
+    }
+
     /// Removes the group, groups that the container made below it, and parents that were made for
     /// it and are empty. Processes must have ended; those that are just ending are waited for, up to
     /// `limit`. What is gone already is no error.

@@ -185,22 +185,31 @@ pub(crate) fn remove_unrecorded(runtime: &Runtime, id: &ContainerId, spec: &Spec
 }
 
 /// The group that systemd made for a process, when its maker was killed before it could record that.
-/// It is taken to be the container's only while that process is in it: another container may have
-/// the unit.
+/// It is taken to be the container's only while that process is in it, or when the process is dead and
+/// nothing is in it: another container may have the unit.
 pub(crate) fn unrecorded_unit(
     runtime: &Runtime,
     id: &ContainerId,
     dir: &Dir,
     record: &Record,
 ) -> Result<Option<cgroup::Paths>> {
-    let late = runtime.cgroups == Some(Driver::Systemd);
-    if !late || !pid::is_alive(record.pid, record.start_time) {
+    if runtime.cgroups != Some(Driver::Systemd) {
         return Ok(None);
     }
-    let spec = Spec::from_json(&dir.read(state::CONFIG)?)?;
+    let is_alive = pid::is_alive(record.pid, record.start_time);
+    let spec = dir.read(state::CONFIG).and_then(|text| Ok(Spec::from_json(&text)?));
+    let spec = match spec {
+        // Which unit it would be, nobody can tell; none holds it up.
+        Err(_) if !is_alive => return Ok(None),
+        read => read?,
+    };
     let paths = Cgroup::intended(&request(runtime, id, &spec))?;
-    let inside = Cgroup::load(paths.clone()).pids()?.contains(&record.pid.unsigned_abs());
-    Ok(inside.then_some(paths))
+    let group = Cgroup::load(paths.clone());
+    let is_own = match is_alive {
+        true => group.pids()?.contains(&record.pid.unsigned_abs()),
+        false => group.is_left_over(id.as_str())?,
+    };
+    Ok(is_own.then_some(paths))
 }
 
 /// The group of a container whose record is damaged: by its configuration, when that names it.

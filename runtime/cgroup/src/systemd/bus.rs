@@ -63,11 +63,20 @@ impl Bus {
 
     /// A property of systemd's manager, if it is a text.
     pub(crate) fn property(&mut self, name: &str) -> Result<String> {
+        self.property_of(MANAGER.path, MANAGER.interface, name)
+    }
+
+    /// A property of the unit at `path`, if it is a text.
+    pub(crate) fn unit_property(&mut self, path: &str, name: &str) -> Result<String> {
+        self.property_of(path, "org.freedesktop.systemd1.Unit", name)
+    }
+
+    fn property_of(&mut self, path: &str, of: &str, name: &str) -> Result<String> {
         let mut body = Out::default();
-        body.text(MANAGER.interface)?;
+        body.text(of)?;
         body.text(name)?;
         let interface = "org.freedesktop.DBus.Properties";
-        let call = Call { interface, member: "Get", signature: "ss", ..MANAGER };
+        let call = Call { path, interface, member: "Get", signature: "ss", ..MANAGER };
         let text = self.connection.expect(&call, &body)?.into_iter().next();
         text.ok_or_else(|| self.connection.refused("a property is not a text").into())
     }

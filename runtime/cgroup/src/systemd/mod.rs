@@ -53,7 +53,7 @@ fn base_properties(unit: &Unit, request: &Request<'_>) -> Result<Vec<Property>> 
     let text = |name, value: String| property(name, Value::Text(value));
     let on = |name| property(name, Value::Bool(true));
     let mut all = vec![
-        text("Description", format!("container {}", request.id)),
+        text("Description", described(request.id)),
         property("DefaultDependencies", Value::Bool(false)),
         on("MemoryAccounting"),
         on("CPUAccounting"),
@@ -76,6 +76,30 @@ fn base_properties(unit: &Unit, request: &Request<'_>) -> Result<Vec<Property>> 
     }
     all.push(property("PIDs", Value::Numbers(vec![pid])));
     Ok(all)
+}
+
+/// What the unit of a container is described as.
+pub(crate) fn described(id: &str) -> String {
+    format!("container {id}")
+}
+
+/// What a unit is described as; none where there is no such unit, or no systemd that would have it.
+pub(crate) fn description(unit: &str, user: bool) -> Result<Option<String>> {
+    let mut bus = match Bus::connect(user, PATIENCE) {
+        Err(e) if e.kind() == Kind::Io => return Ok(None),
+        connected => connected?,
+    };
+    let mut body = Out::default();
+    body.text(unit)?;
+    match bus.manager("GetUnit", "s", &body)? {
+        Answer::Done(path) => {
+            let path = path.first();
+            let path = path.ok_or_else(|| Error::new(Kind::Systemd, unit, "it named no unit"))?;
+            bus.unit_property(path, "Description").map(Some)
+        }
+        Answer::Refused { name, .. } if name == MISSING => Ok(None),
+        Answer::Refused { name, text } => Err(refused(unit, "find", &name, &text)),
+    }
 }
 
 fn names(v1: bool) -> Names {
