@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 /// How large an answer may be, in bytes.
 const MOST: usize = 64 << 20;
 
-/// Time until the whole answer of a method, such as `runtime.v1.RuntimeService/Version`, is there.
+/// Time until the whole answer of a method, such as `/runtime.v1.RuntimeService/Version`, is there.
 pub(super) async fn time(channel: &Channel, method: &'static str) -> Result<Duration, Status> {
     let mut caller = Grpc::new(channel.clone()).max_decoding_message_size(MOST);
     let path = PathAndQuery::from_static(method);

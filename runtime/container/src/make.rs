@@ -48,15 +48,8 @@ pub(crate) async fn create(
         Turn::Join { outcome, .. } => told(outcome).await,
         Turn::Make(sender) => {
             let outcome = sender.subscribe();
-            let shared_by_job = shared.clone();
-            let job = Arc::new(Job {
-                shared: shared_by_job,
-                id,
-                wish,
-                pod,
-                shim,
-                begun: OnceLock::new(),
-            });
+            let begun = OnceLock::new();
+            let job = Arc::new(Job { shared: shared.clone(), id, wish, pod, shim, begun });
             // It goes on when the answer is known, and whatever becomes of the caller.
             drop(shared.begin(job.run(sender)));
             let outcome = told(outcome).await;
@@ -95,6 +88,7 @@ struct Fresh {
 
 /// A container whose files are there, but for its bundle: hooks may adjust that.
 struct Prepared {
+    container: Arc<Container>,
     /// Makes the lease of its image durable.
     leasing: JoinHandle<Result<()>>,
     planned: Planned,
@@ -141,7 +135,7 @@ impl Job {
         // The lease is made durable meanwhile.
         let leasing = tokio::task::spawn_blocking(move || lease(&images, &id, &image));
         match self.plan(&found) {
-            Ok(planned) => Ok(Prepared { leasing, planned }),
+            Ok(planned) => Ok(Prepared { container: found.container, leasing, planned }),
             Err(e) => {
                 // To its end: it is undone with the rest.
                 let _leased = Handle::current().block_on(leasing);
@@ -164,10 +158,8 @@ impl Job {
     /// # Errors
     /// It was refused, or could not be written down. Nobody was told of it then.
     async fn make(&self, prepared: Prepared, teller: &watch::Sender<Outcome>) -> Result<()> {
-        let Some(container) = self.begun.get() else {
-            return Err(Error::new(Kind::Internal, self.id.as_str(), "was not begun"));
-        };
-        let Prepared { leasing, planned } = prepared;
+        let Prepared { container, leasing, planned } = prepared;
+        let container = &container;
         let laid = self.lay(container, planned).await;
         let leased = async { leasing.await.map_err(|e| Error::new(Kind::Internal, "lease", e))? };
         let (order, fresh) = match laid {

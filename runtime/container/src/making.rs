@@ -184,13 +184,9 @@ pub(crate) fn bundle(container: &Container, spec: Spec) -> Result<Bundle> {
 pub(crate) fn check(container: &Container, order: &Create, bundle: &Bundle) -> Result<()> {
     let Runtime::BuiltIn(settings) = &order.runtime else { return Ok(()) };
     let refused = |e| of_runtime(container.id(), e);
-    let driver = |driver| match driver {
-        CgroupDriver::Cgroupfs => cgroup::Driver::Cgroupfs,
-        CgroupDriver::Systemd => cgroup::Driver::Systemd,
-    };
     let runtime = oci::Runtime {
         root: container.run_dir().to_owned(),
-        cgroups: settings.cgroups.map(driver),
+        cgroups: Some(container.cgroup_driver()),
         rootless: false,
     };
     let options = oci::CreateOptions {

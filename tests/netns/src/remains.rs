@@ -35,9 +35,7 @@ fn look_alike(root: &Path) -> Vec<i32> {
 
 /// None of one that has ended.
 fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may have any characters.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    crate::sweep::stat_field(&pid.to_string(), 1)?.parse().ok()
 }
 
 /// Kills the shims whose directory is below `root`, and waits for it.

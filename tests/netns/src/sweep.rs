@@ -63,7 +63,13 @@ pub(crate) fn remove(root: &Path) {
 
 /// Clock ticks from boot to the start of `pid`; `None` if there is no such process.
 fn started(pid: u32) -> Option<u64> {
+    stat_field(&pid.to_string(), 19)?.parse().ok()
+}
+
+/// A field of `/proc/PID/stat`, counted from the one after the name; `None` if there is no such process.
+pub(crate) fn stat_field(pid: &str, at: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may have any characters.
     let fields = stat.rsplit_once(')')?.1;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    fields.split_whitespace().nth(at).map(str::to_owned)
 }
